@@ -1,0 +1,2 @@
+//! Types shared between the XDP programs and userspace.
+#![no_std]

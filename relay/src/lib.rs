@@ -1,0 +1,12 @@
+//! The relay's library: everything that the `relay` command is made of.
+pub mod blue;
+pub mod config;
+pub mod fec;
+pub mod link;
+pub mod packet;
+pub mod red;
+pub mod session;
+pub mod steer;
+pub mod telemetry;
+pub mod wire;
+pub mod xsk;

@@ -1,1 +1,41 @@
-//! To come.
+//! The one-way link without its wires: [`Sender`] turns records into frames, [`Receiver`] turns frames back into
+//! records, exactly once and in order, or says exactly what is missing. Sans-I/O: frames go through a [`TxPort`] or
+//! come as byte slices, time comes as a parameter, so that a test can be any network. The return link is the same
+//! pair the other way round.
+//!
+//! Neither side ever blocks, allocates per frame, reads a clock, or knows what a record means.
+//!
+//! ```text
+//! records -> Sender -> Outgoing (open block per channel) -> fec::Encoder -> Emitter (seal, pace) -> TxPort
+//! frames -> Receiver (open, replay window) -> Incoming (blocks per lane and channel) -> fec::Decoder -> Sink
+//! ```
+
+mod block;
+mod emitter;
+mod incoming;
+mod lane;
+pub mod memory;
+mod outgoing;
+mod pacer;
+mod pool;
+mod port;
+mod receiver;
+mod sender;
+mod walker;
+
+pub use emitter::SenderCounters;
+pub use pacer::Rate;
+pub use port::{RxPort, TxPort};
+pub use receiver::{
+    Delivery, LinkLoss, Receiver, ReceiverChannel, ReceiverConfig, ReceiverCounters, Settled, Sink, Turn,
+};
+pub use sender::{PushError, Sender, SenderChannel, SenderConfig};
+
+/// Nanoseconds on a clock that only goes forward; which one is the caller's business.
+pub type Nanos = u64;
+
+/// Most lanes that a receiver keeps state for: far more than any sender has queues.
+pub const LANES_MAX: u16 = 256;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Seals symbols into frames and lets them leave, in order and no faster than the link's rate.
+
+use std::collections::VecDeque;
+
+use super::pacer::{Pacer, Rate};
+use super::{Nanos, TxPort};
+use crate::wire::{FRAME_OVERHEAD, HEADER_LEN, Header, Kind, Position, Sealer};
+
+/// What a sender has sent since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SenderCounters {
+    /// Source symbols sent.
+    pub source_frames: u64,
+    /// Repair symbols sent.
+    pub repair_frames: u64,
+    /// Heartbeats sent.
+    pub heartbeats: u64,
+    /// Bytes of all frames, without the headers around them.
+    pub frame_bytes: u64,
+    /// Blocks closed.
+    pub blocks: u64,
+    /// Frames that found no free frame in the port: lost before they left.
+    pub tx_full: u64,
+}
+
+/// One lane's way out.
+pub(super) struct Emitter<P: TxPort> {
+    pub(super) port: P,
+    sealer: Sealer,
+    lane: u16,
+    packet_number: u64,
+    pacer: Option<Pacer>,
+    /// Sealed frames that may not leave yet.
+    staged: VecDeque<(P::Frame, usize)>,
+    /// Frames handed to the port since the last kick.
+    unkicked: bool,
+    pub(super) counters: SenderCounters,
+}
+
+impl<P: TxPort> Emitter<P> {
+    pub(super) fn new(mut port: P, sealer: Sealer, lane: u16, rate: Option<Rate>) -> Self {
+        let staged = VecDeque::with_capacity(port.free());
+        Self {
+            port,
+            sealer,
+            lane,
+            packet_number: 0,
+            pacer: rate.map(Pacer::new),
+            staged,
+            unkicked: false,
+            counters: SenderCounters::default(),
+        }
+    }
+
+    /// Seals a frame around the symbol that `fill` writes (it returns the symbol's length) and lets it leave.
+    pub(super) fn emit(&mut self, now: Nanos, position: Position, kind: Kind, fill: impl FnOnce(&mut [u8]) -> usize) {
+        let Some(mut frame) = self.port.take() else {
+            self.counters.tx_full += 1;
+            return;
+        };
+        let bytes = self.port.bytes(&mut frame);
+        let len = FRAME_OVERHEAD + fill(&mut bytes[HEADER_LEN..]);
+        // Sealing and epoch are filled in by the sealer.
+        let header =
+            Header { sealed: false, epoch: 0, lane: self.lane, packet_number: self.packet_number, position, kind };
+        self.packet_number += 1;
+        self.sealer.seal(&header, &mut bytes[..len]);
+        match kind {
+            Kind::Source { .. } => self.counters.source_frames += 1,
+            Kind::Repair { .. } => self.counters.repair_frames += 1,
+            Kind::Heartbeat => self.counters.heartbeats += 1,
+        }
+        self.counters.frame_bytes += len as u64;
+        self.staged.push_back((frame, len));
+        if self.staged.len() == 1 {
+            self.release(now);
+        }
+    }
+
+    /// Hands to the port what may leave by now. Returns when to call again, if anything is still waiting.
+    pub(super) fn release(&mut self, now: Nanos) -> Option<Nanos> {
+        let overhead = self.port.overhead_bytes();
+        while let Some((frame, len)) = self.staged.pop_front() {
+            let ready_at = self.pacer.as_ref().map_or(now, |pacer| pacer.ready_at(len + overhead));
+            if ready_at > now {
+                self.staged.push_front((frame, len));
+                return Some(ready_at);
+            }
+            if let Err(frame) = self.port.submit(frame, len) {
+                self.staged.push_front((frame, len));
+                return Some(now);
+            }
+            self.unkicked = true;
+            if let Some(pacer) = &mut self.pacer {
+                pacer.spend(now, len + overhead);
+            }
+        }
+        None
+    }
+
+    /// Makes sure that the port sends what it was given.
+    pub(super) fn kick(&mut self) -> std::io::Result<()> {
+        if std::mem::take(&mut self.unkicked) || !self.staged.is_empty() { self.port.kick() } else { Ok(()) }
+    }
+
+    /// Frames that wait for the link's rate or for room in the port.
+    pub(super) fn staged(&self) -> usize {
+        self.staged.len()
+    }
+}

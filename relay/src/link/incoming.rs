@@ -1,0 +1,360 @@
+//! One channel of one lane on the receiving side: its blocks in order, and what of them is still awaited.
+//!
+//! Source symbols are delivered as soon as all before them were. A gap waits for repair symbols. A block is given up
+//! only when it is known to be over at the sender (a later block or a heartbeat said so) and `hold` has passed since
+//! then for stragglers, so that a sender or receiver that was held up for a while loses nothing.
+
+use std::collections::VecDeque;
+
+use super::Nanos;
+use super::block::{Block, Stored};
+use super::outgoing::Totals;
+use super::pool::Pool;
+use super::receiver::{Delivery, ReceiverCounters, Settled, Sink, Turn};
+use super::walker::{Walked, Walker};
+use crate::fec::{Decoder, Geometry};
+use crate::wire::{HeartbeatEntry, Position};
+
+/// Blocks of one channel that may be open at once. At 64 the oldest is given up: with blocks of the default 5 ms that
+/// is far beyond every hold, with full blocks at line rate still a millisecond.
+const WINDOW: i32 = 64;
+
+/// What the receiver lends to a channel while it works.
+pub(super) struct Context<'a, S> {
+    pub(super) now: Nanos,
+    pub(super) lane: u16,
+    pub(super) pool: &'a mut Pool,
+    pub(super) decoder: &'a mut Decoder,
+    pub(super) counters: &'a mut ReceiverCounters,
+    pub(super) sink: &'a mut S,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    block: Block,
+    /// When the block was first known to be over at the sender.
+    over_at: Option<Nanos>,
+    recovered: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Incoming {
+    slot: usize,
+    ordered: bool,
+    /// Was the lane heard from its beginning, so that everything missing is a loss?
+    from_start: bool,
+    started: bool,
+    next_block: u32,
+    /// Blocks from `next_block` on.
+    window: VecDeque<Pending>,
+    spare: Vec<Block>,
+    walker: Walker,
+    delivered: Totals,
+    /// What was delivered of all blocks before `next_block`.
+    resolved: Totals,
+    heard: Option<HeartbeatEntry>,
+    before_join: Option<Totals>,
+    /// Is it in the receiver's list of channels to look after?
+    pub(super) attended: bool,
+}
+
+impl Incoming {
+    pub(super) fn new(slot: usize, ordered: bool, from_start: bool) -> Self {
+        Self {
+            slot,
+            ordered,
+            from_start,
+            started: false,
+            next_block: 0,
+            window: VecDeque::new(),
+            spare: Vec::new(),
+            walker: Walker::default(),
+            delivered: Totals::default(),
+            resolved: Totals::default(),
+            heard: None,
+            before_join: None,
+            attended: false,
+        }
+    }
+
+    pub(super) fn set_ordered(&mut self, ordered: bool) {
+        self.ordered = ordered;
+    }
+
+    /// Takes a source symbol.
+    pub(super) fn source(
+        &mut self,
+        context: &mut Context<'_, impl Sink>,
+        position: Position,
+        first_record: Option<u16>,
+        previous_k: Option<u16>,
+        bytes: &[u8],
+    ) {
+        let mut stored = self.try_source(context, position, first_record, previous_k, bytes);
+        if stored == Stored::PoolFull && self.window.len() > 1 {
+            self.abandon(context);
+            stored = self.try_source(context, position, first_record, previous_k, bytes);
+        }
+        note(context.counters, stored);
+        self.advance(context);
+    }
+
+    fn try_source(
+        &mut self,
+        context: &mut Context<'_, impl Sink>,
+        position: Position,
+        first_record: Option<u16>,
+        previous_k: Option<u16>,
+        bytes: &[u8],
+    ) -> Stored {
+        let Some(index) = self.locate(context, position.block) else { return Stored::Unneeded };
+        self.over_before(context.now, index);
+        if let Some(k) = previous_k
+            && index > 0
+        {
+            self.window[index - 1].block.learn_k(k);
+        }
+        let block = &mut self.window[index].block;
+        let stored = block.store_source(context.pool, position.symbol, bytes, first_record);
+        let out_of_turn = index > 0 || position.symbol > block.walked;
+        if stored == Stored::Kept && out_of_turn && !self.ordered {
+            self.deliver_early(context, index, position.symbol);
+        }
+        stored
+    }
+
+    /// Takes a repair symbol.
+    pub(super) fn repair(
+        &mut self,
+        context: &mut Context<'_, impl Sink>,
+        position: Position,
+        geometry: Geometry,
+        bytes: &[u8],
+    ) {
+        let Some(index) = self.locate(context, position.block) else {
+            return note(context.counters, Stored::Unneeded);
+        };
+        self.over_before(context.now, index);
+        let stored = self.window[index].block.store_repair(context.pool, position.symbol, bytes, geometry);
+        note(context.counters, stored);
+        self.advance(context);
+    }
+
+    /// Takes the channel's entry of a heartbeat.
+    pub(super) fn heartbeat(&mut self, context: &mut Context<'_, impl Sink>, entry: HeartbeatEntry) {
+        if !self.started {
+            self.start(entry.next_block);
+        }
+        if (entry.next_block.wrapping_sub(self.next_block) as i32) > 0
+            && let Some(last) = self.locate(context, entry.next_block.wrapping_sub(1))
+        {
+            self.over_before(context.now, last + 1);
+            if let Some(k) = entry.last_k {
+                self.window[last].block.learn_k(k);
+            }
+        }
+        self.heard = Some(entry);
+        self.advance(context);
+        self.settle(context);
+    }
+
+    /// Gives up what has been held long enough. Returns when to call again, if anything is still held.
+    pub(super) fn poll(&mut self, context: &mut Context<'_, impl Sink>, hold_ns: Nanos) -> Option<Nanos> {
+        while let Some(over_at) = self.window.front().and_then(|pending| pending.over_at) {
+            if over_at + hold_ns > context.now {
+                return Some(over_at + hold_ns);
+            }
+            self.abandon(context);
+            self.advance(context);
+        }
+        None
+    }
+
+    /// The lane has fallen silent: what is still missing will not come.
+    pub(super) fn lane_is_silent(&mut self, context: &mut Context<'_, impl Sink>) {
+        while self.is_held() {
+            self.abandon(context);
+            self.advance(context);
+        }
+    }
+
+    /// Does anything here wait for what may never come?
+    pub(super) fn is_held(&self) -> bool {
+        self.window.len() > 1 || self.window.front().is_some_and(|pending| pending.block.has_gap())
+    }
+
+    /// Gives all memory back, delivering nothing more.
+    pub(super) fn clear(&mut self, pool: &mut Pool) {
+        self.window.iter_mut().for_each(|pending| pending.block.clear(pool));
+        self.window.clear();
+    }
+
+    fn start(&mut self, block: u32) {
+        self.started = true;
+        self.next_block = if self.from_start { 0 } else { block };
+    }
+
+    /// Where `block` stands in the window, making room for it; `None` if it is past.
+    fn locate(&mut self, context: &mut Context<'_, impl Sink>, block: u32) -> Option<usize> {
+        if !self.started {
+            self.start(block);
+        }
+        let mut ahead = block.wrapping_sub(self.next_block) as i32;
+        if ahead < 0 {
+            return None;
+        }
+        while ahead >= WINDOW && !self.window.is_empty() {
+            self.abandon(context);
+            ahead -= 1;
+        }
+        if ahead >= WINDOW {
+            let skipped = (ahead - (WINDOW - 1)) as u32;
+            context.counters.blocks_abandoned += u64::from(skipped);
+            self.next_block = self.next_block.wrapping_add(skipped);
+            ahead = WINDOW - 1;
+        }
+        let index = ahead as usize;
+        while self.window.len() <= index {
+            let block = self.spare.pop().unwrap_or_default();
+            self.window.push_back(Pending { block, ..Pending::default() });
+        }
+        Some(index)
+    }
+
+    /// All blocks before the one at `index` are over at the sender.
+    fn over_before(&mut self, now: Nanos, index: usize) {
+        for pending in self.window.iter_mut().take(index).rev() {
+            if pending.over_at.is_some() {
+                break;
+            }
+            pending.over_at = Some(now);
+        }
+    }
+
+    /// Delivers all that can be delivered in order, recovering what can be recovered.
+    fn advance(&mut self, context: &mut Context<'_, impl Sink>) {
+        loop {
+            self.walk_front(context);
+            let Some(front) = self.window.front_mut() else { return };
+            if front.block.is_done() {
+                context.counters.blocks_complete += 1;
+                context.counters.blocks_recovered += u64::from(front.recovered);
+                self.resolve(context);
+                continue;
+            }
+            let restored = front.block.recover(context.pool, context.decoder);
+            if restored == 0 {
+                return;
+            }
+            front.recovered = true;
+            context.counters.symbols_recovered += u64::from(restored);
+        }
+    }
+
+    /// Walks the symbols of the front block that follow without a gap.
+    fn walk_front(&mut self, context: &mut Context<'_, impl Sink>) {
+        while let Some(front) = self.window.front() {
+            let index = front.block.walked;
+            if front.block.symbol(index).is_none() {
+                return;
+            }
+            self.walk(context, index, 0);
+            self.window[0].block.walked += 1;
+        }
+    }
+
+    /// Walks symbol `index` of the front block from byte `from` on.
+    fn walk(&mut self, context: &mut Context<'_, impl Sink>, index: u16, from: usize) {
+        let Some(symbol) = self.window.front().and_then(|front| front.block.symbol(index)) else { return };
+        let bytes = symbol.bytes(context.pool).get(from..).unwrap_or_default();
+        let (early, slot, lane) = (symbol.early, self.slot, context.lane);
+        let (delivered, sink) = (&mut self.delivered, &mut *context.sink);
+        self.walker.symbol(bytes, symbol.recovered, |walked| {
+            if walked.head.kind.is_payload() {
+                delivered.records += 1;
+                delivered.bytes += walked.payload.len() as u64;
+            }
+            let turn = if early && walked.within_symbol { Turn::AfterEarly } else { Turn::InOrder };
+            sink.record(&delivery(lane, slot, walked, turn));
+        });
+        context.counters.records_broken += std::mem::take(&mut self.walker.broken);
+    }
+
+    /// Delivers what lies whole in a symbol before its turn, on a channel that need not be in order.
+    fn deliver_early(&mut self, context: &mut Context<'_, impl Sink>, index: usize, symbol_index: u16) {
+        let Some(symbol) = self.window[index].block.symbol_mut(symbol_index) else { return };
+        symbol.early = true;
+        let Some(first_record) = symbol.first_record else { return };
+        let (slot, lane, sink) = (self.slot, context.lane, &mut *context.sink);
+        Walker::whole_records(symbol.bytes(context.pool), first_record, |walked| {
+            sink.record(&delivery(lane, slot, walked, Turn::Early));
+        });
+    }
+
+    /// Gives the front block up, delivering what of it came.
+    fn abandon(&mut self, context: &mut Context<'_, impl Sink>) {
+        self.walk_front(context);
+        let Some(front) = self.window.front() else { return };
+        context.counters.blocks_abandoned += 1;
+        context.counters.symbols_lost += u64::from(front.block.missing());
+        let mut follows = true;
+        for index in front.block.walked..front.block.len() {
+            let Some(symbol) = self.window[0].block.symbol(index) else {
+                follows = false;
+                continue;
+            };
+            if follows {
+                self.walk(context, index, 0);
+            } else if let Some(first_record) = symbol.first_record {
+                self.walker.gap();
+                self.walk(context, index, usize::from(first_record));
+                follows = true;
+            }
+        }
+        self.resolve(context);
+    }
+
+    /// The front block is finished, one way or the other.
+    fn resolve(&mut self, context: &mut Context<'_, impl Sink>) {
+        self.walker.gap();
+        context.counters.records_broken += std::mem::take(&mut self.walker.broken);
+        if let Some(mut front) = self.window.pop_front() {
+            front.block.clear(context.pool);
+            self.spare.push(front.block);
+        }
+        self.next_block = self.next_block.wrapping_add(1);
+        self.resolved = self.delivered;
+        self.settle(context);
+    }
+
+    /// Compares what the sender says it sent with what was delivered, if all of that is resolved.
+    fn settle(&mut self, context: &mut Context<'_, impl Sink>) {
+        let Some(entry) = self.heard.take_if(|entry| entry.next_block == self.next_block) else { return };
+        let missing = Totals {
+            records: entry.records.saturating_sub(self.resolved.records),
+            bytes: entry.bytes.saturating_sub(self.resolved.bytes),
+        };
+        let before = if self.from_start { Totals::default() } else { *self.before_join.get_or_insert(missing) };
+        context.sink.settled(&Settled {
+            lane: context.lane,
+            slot: self.slot,
+            sent_records: entry.records,
+            missing_records: missing.records.saturating_sub(before.records),
+            missing_bytes: missing.bytes.saturating_sub(before.bytes),
+            before_join_records: before.records,
+        });
+    }
+}
+
+fn delivery<'a>(lane: u16, slot: usize, walked: Walked<'a>, turn: Turn) -> Delivery<'a> {
+    Delivery { lane, slot, head: walked.head, payload: walked.payload, recovered: walked.recovered, turn }
+}
+
+fn note(counters: &mut ReceiverCounters, stored: Stored) {
+    match stored {
+        Stored::Kept => {}
+        Stored::Unneeded => counters.unneeded += 1,
+        Stored::Contradiction => counters.contradictions += 1,
+        Stored::PoolFull => counters.pool_full += 1,
+    }
+}

@@ -1,0 +1,448 @@
+//! The receiving end of the link: frames in, records out.
+
+use super::incoming::{Context, Incoming};
+use super::lane::Lane;
+use super::pool::Pool;
+use super::{LANES_MAX, Nanos};
+use crate::fec::{Code, Decoder, Geometry};
+use crate::wire::{Direction, FrameError, Header, Heartbeat, Kind, LinkKey, OpenError, Opener, RecordHead, Verdict};
+
+/// A lane is silent when nothing came for so many heartbeat periods: two may be lost, three in a row hardly.
+const SILENT_HEARTBEATS: u64 = 3;
+/// Heartbeat period until one was heard: the site file's default.
+const DEFAULT_HEARTBEAT_NS: Nanos = 250_000_000;
+
+/// One stream as this side knows it. Its place in the table is its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiverChannel {
+    /// Identifies the stream on the wire.
+    pub channel: u16,
+    /// The stream's type, as its wire number.
+    pub stream_type: u8,
+    /// Are records delivered in order, or as they come?
+    pub ordered: bool,
+}
+
+/// A receiver's settings.
+#[derive(Clone, Debug)]
+pub struct ReceiverConfig {
+    /// The link's key.
+    pub key: LinkKey,
+    /// Which way the link goes.
+    pub direction: Direction,
+    /// No older epoch is accepted.
+    pub epoch_min: u32,
+    /// What a restart remembers of epoch `epoch_min`: lanes, and the packet number below which all was seen.
+    pub packet_floors: Vec<(u16, u64)>,
+    /// Largest symbol, bytes (see [`crate::wire::symbol_size`]).
+    pub symbol_bytes: u16,
+    /// How long stragglers are awaited after a block is known to be over.
+    pub hold_ns: Nanos,
+    /// Most memory for symbols, bytes.
+    pub pool_bytes: usize,
+}
+
+/// Whether a record comes in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// After everything before it in its channel and lane, as far as that came.
+    InOrder,
+    /// Ahead of records that are still missing; comes again, as [`Turn::AfterEarly`], in its turn.
+    Early,
+    /// Was delivered early: for the accounts only.
+    AfterEarly,
+}
+
+/// A record that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery<'a> {
+    /// The lane that it came on. A session keeps to one lane.
+    pub lane: u16,
+    /// The stream's place in the receiver's table.
+    pub slot: usize,
+    /// The record.
+    pub head: RecordHead,
+    /// Its payload.
+    pub payload: &'a [u8],
+    /// It would be lost without FEC.
+    pub recovered: bool,
+    /// Whether it comes in its turn.
+    pub turn: Turn,
+}
+
+/// The account of one channel and lane of this epoch, after everything that it covers was delivered or given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The lane.
+    pub lane: u16,
+    /// The stream's place in the receiver's table.
+    pub slot: usize,
+    /// Payload records that the sender sent, since its start.
+    pub sent_records: u64,
+    /// Those of them that never came, since this side listens.
+    pub missing_records: u64,
+    /// Their payload bytes.
+    pub missing_bytes: u64,
+    /// Those that were sent before this side listened, or lost while it joined.
+    pub before_join_records: u64,
+}
+
+/// Takes what the link delivers.
+pub trait Sink {
+    /// A whole record, once (but see [`Turn::AfterEarly`]).
+    fn record(&mut self, delivery: &Delivery<'_>);
+    /// The account of a channel and lane is complete up to some moment.
+    fn settled(&mut self, settled: &Settled);
+    /// The sender has started anew: all sessions of older epochs are over.
+    fn new_epoch(&mut self, epoch: u32);
+    /// The sender has a stream that this side has not, or has as another type (its wire numbers).
+    fn stream_mismatch(&mut self, channel: u16, theirs: u8, ours: Option<u8>);
+    /// The sender says that it stops.
+    fn stopping(&mut self);
+}
+
+/// What a receiver has seen since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named after the reason it counts; the README's table explains them")]
+pub struct ReceiverCounters {
+    pub frames: u64,
+    pub frame_bytes: u64,
+    pub heartbeats: u64,
+    pub malformed: u64,
+    pub version: u64,
+    pub unsealed: u64,
+    pub sealed_without_key: u64,
+    pub bad_tag: u64,
+    pub replayed: u64,
+    pub old_epoch: u64,
+    pub unknown_channel: u64,
+    pub foreign_lane: u64,
+    pub oversize: u64,
+    pub contradictions: u64,
+    pub pool_full: u64,
+    pub unneeded: u64,
+    pub blocks_complete: u64,
+    pub blocks_recovered: u64,
+    pub blocks_abandoned: u64,
+    pub symbols_recovered: u64,
+    pub symbols_lost: u64,
+    pub records_broken: u64,
+}
+
+/// What the link itself loses, measured by packet numbers, since the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkLoss {
+    /// Frames sent to this side.
+    pub expected_frames: u64,
+    /// Frames of them that never came (or not yet).
+    pub missing_frames: u64,
+    /// Longest run of missing frames.
+    pub longest_burst_frames: u64,
+}
+
+/// The receiving end of all lanes that arrive at one place.
+#[derive(Debug)]
+pub struct Receiver {
+    config: ReceiverConfig,
+    opener: Opener,
+    /// Epoch of the lanes' state; `None` before the first genuine frame.
+    epoch: Option<u32>,
+    channels: Vec<ReceiverChannel>,
+    active: Vec<bool>,
+    /// Slot of every channel number there can be.
+    slots: Box<[Option<u16>]>,
+    lanes: Vec<Lane>,
+    pool: Pool,
+    decoder: Decoder,
+    /// Lanes' indices and slots that hold something back.
+    attention: Vec<(usize, usize)>,
+    heartbeat_ns: Nanos,
+    longest_burst: u64,
+    /// Expected and accepted frames at the last look.
+    looked_at: (u64, u64),
+    counters: ReceiverCounters,
+}
+
+impl Receiver {
+    /// A receiver with no channels yet.
+    pub fn new(config: ReceiverConfig) -> Self {
+        Self {
+            opener: Opener::new(config.key.clone(), config.direction, config.epoch_min),
+            pool: Pool::new(usize::from(config.symbol_bytes), config.pool_bytes),
+            config,
+            epoch: None,
+            channels: Vec::new(),
+            active: Vec::new(),
+            slots: vec![None; usize::from(u16::MAX) + 1].into(),
+            lanes: Vec::new(),
+            decoder: Decoder::default(),
+            attention: Vec::new(),
+            heartbeat_ns: DEFAULT_HEARTBEAT_NS,
+            longest_burst: 0,
+            looked_at: (0, 0),
+            counters: ReceiverCounters::default(),
+        }
+    }
+
+    /// Replaces the table of channels. A channel keeps its slot for as long as this receiver lives.
+    pub fn set_channels(&mut self, channels: &[ReceiverChannel]) {
+        self.active.fill(false);
+        for channel in channels {
+            let slot = self.slot(channel.channel).unwrap_or_else(|| {
+                self.channels.push(*channel);
+                self.active.push(false);
+                self.slots[usize::from(channel.channel)] = Some((self.channels.len() - 1) as u16);
+                self.channels.len() - 1
+            });
+            self.channels[slot] = *channel;
+            self.active[slot] = true;
+            for incoming in self.lanes.iter_mut().filter_map(|lane| lane.channels.get_mut(slot)?.as_mut()) {
+                incoming.set_ordered(channel.ordered);
+            }
+        }
+    }
+
+    /// The slot of `channel`.
+    pub fn slot(&self, channel: u16) -> Option<usize> {
+        self.slots[usize::from(channel)].map(usize::from)
+    }
+
+    /// Takes one frame; opens it in place.
+    pub fn frame(&mut self, now: Nanos, frame: &mut [u8], sink: &mut impl Sink) {
+        let frame_bytes = frame.len() as u64;
+        let Some((header, lane)) = self.admit(now, frame, sink) else { return };
+        self.counters.frames += 1;
+        self.counters.frame_bytes += frame_bytes;
+        let symbol_end = frame.len() - crate::wire::TAG_LEN;
+        let symbol = &frame[crate::wire::HEADER_LEN..symbol_end];
+        if header.kind == Kind::Heartbeat {
+            self.heartbeat(now, lane, symbol, sink);
+            return;
+        }
+        if symbol.len() > self.pool.slot_bytes() {
+            self.counters.oversize += 1;
+            return;
+        }
+        let Some(slot) = self.slot(header.position.channel).filter(|&slot| self.active[slot]) else {
+            self.counters.unknown_channel += 1;
+            return;
+        };
+        self.with_incoming(now, lane, slot, sink, |incoming, context| match header.kind {
+            Kind::Source { first_record, previous_k } => {
+                incoming.source(context, header.position, first_record, previous_k, symbol);
+            }
+            Kind::Repair { k, symbol_bytes, repair, scheme } => {
+                if let Some(code) = Code::from_wire(scheme) {
+                    incoming.repair(context, header.position, Geometry { code, k, symbol_bytes, repair }, symbol);
+                }
+            }
+            Kind::Heartbeat => {}
+        });
+    }
+
+    /// Gives up what was held long enough. Call when nothing more is waiting to be received, so that time spent not
+    /// looking is not held against the sender. Returns when to call again at the latest.
+    pub fn poll(&mut self, now: Nanos, sink: &mut impl Sink) -> Nanos {
+        let silence_ns = self.heartbeat_ns * SILENT_HEARTBEATS;
+        let mut next = now + silence_ns;
+        for lane in 0..self.lanes.len() {
+            let silent_at = self.lanes[lane].last_frame_at + silence_ns;
+            if silent_at > now {
+                next = next.min(silent_at);
+            } else if !std::mem::replace(&mut self.lanes[lane].silent, true) {
+                for slot in 0..self.lanes[lane].channels.len() {
+                    if self.lanes[lane].channels[slot].is_some() {
+                        self.with_incoming(now, lane, slot, sink, Incoming::lane_is_silent);
+                    }
+                }
+            }
+        }
+        let hold_ns = self.config.hold_ns;
+        let mut index = 0;
+        while index < self.attention.len() {
+            let (lane, slot) = self.attention[index];
+            let mut held_until = None;
+            let held = self.with_incoming(now, lane, slot, sink, |incoming, context| {
+                held_until = incoming.poll(context, hold_ns);
+                incoming.attended = incoming.is_held();
+                incoming.attended
+            });
+            if held {
+                index += 1;
+            } else {
+                self.attention.swap_remove(index);
+            }
+            next = held_until.map_or(next, |at| next.min(at));
+        }
+        next
+    }
+
+    /// The newest genuine epoch, or the least acceptable one.
+    pub fn epoch(&self) -> u32 {
+        self.opener.epoch()
+    }
+
+    /// Another receiver of the same link has seen this epoch.
+    pub fn raise_epoch(&mut self, epoch_min: u32) {
+        self.opener.raise_epoch(epoch_min);
+    }
+
+    /// Lanes of this epoch and the packet number below which nothing new can come: what to remember over a restart.
+    pub fn packet_floors(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        self.lanes.iter().map(|lane| (lane.number, lane.replay.next()))
+    }
+
+    /// When the last genuine frame came, if any did in this epoch.
+    pub fn last_frame_at(&self) -> Option<Nanos> {
+        self.lanes.iter().map(|lane| lane.last_frame_at).max()
+    }
+
+    /// The sender's heartbeat period.
+    pub fn heartbeat_ns(&self) -> Nanos {
+        self.heartbeat_ns
+    }
+
+    /// What was seen so far.
+    pub fn counters(&self) -> ReceiverCounters {
+        self.counters
+    }
+
+    /// What the link lost since the last call.
+    pub fn take_link_loss(&mut self) -> LinkLoss {
+        let (expected, accepted) = self.lanes.iter().map(Lane::frames).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let (expected_before, accepted_before) = std::mem::replace(&mut self.looked_at, (expected, accepted));
+        let expected_frames = expected.saturating_sub(expected_before);
+        LinkLoss {
+            expected_frames,
+            missing_frames: expected_frames.saturating_sub(accepted.saturating_sub(accepted_before)),
+            longest_burst_frames: std::mem::take(&mut self.longest_burst),
+        }
+    }
+
+    /// Checks and opens a frame in place. Returns its header and its lane's index.
+    fn admit(&mut self, now: Nanos, frame: &mut [u8], sink: &mut impl Sink) -> Option<(Header, usize)> {
+        let opened = self.opener.peek(frame).and_then(|header| {
+            if self.is_replay(&header) {
+                return Ok((header, false));
+            }
+            self.opener.open(&header, frame).map(|_| (header, true))
+        });
+        match opened {
+            Ok((header, true)) if header.lane < LANES_MAX => {
+                if self.epoch != Some(header.epoch) {
+                    self.begin_epoch(header.epoch, sink);
+                }
+                let lane = self.lane_of(&header, now);
+                let skipped = self.lanes[lane].accept(header.packet_number, now);
+                self.longest_burst = self.longest_burst.max(skipped);
+                return Some((header, lane));
+            }
+            Ok((_, true)) => self.counters.foreign_lane += 1,
+            Ok((_, false)) => self.counters.replayed += 1,
+            Err(OpenError::Frame(FrameError::Malformed)) => self.counters.malformed += 1,
+            Err(OpenError::Frame(FrameError::Version(_))) => self.counters.version += 1,
+            Err(OpenError::Unsealed) => self.counters.unsealed += 1,
+            Err(OpenError::NoKey) => self.counters.sealed_without_key += 1,
+            Err(OpenError::OldEpoch) => self.counters.old_epoch += 1,
+            Err(OpenError::BadTag) => self.counters.bad_tag += 1,
+        }
+        None
+    }
+
+    fn is_replay(&self, header: &Header) -> bool {
+        if self.epoch != Some(header.epoch) {
+            return header.packet_number < self.floor(header);
+        }
+        let known = self.lanes.iter().find(|lane| lane.number == header.lane);
+        known.map_or(header.packet_number < self.floor(header), |lane| {
+            lane.replay.check(header.packet_number) == Verdict::Replayed
+        })
+    }
+
+    /// What a restart remembers of the frame's lane.
+    fn floor(&self, header: &Header) -> u64 {
+        if header.epoch != self.config.epoch_min {
+            return 0;
+        }
+        let floors = self.config.packet_floors.iter();
+        floors.filter(|(lane, _)| *lane == header.lane).map(|(_, floor)| *floor).max().unwrap_or(0)
+    }
+
+    fn begin_epoch(&mut self, epoch: u32, sink: &mut impl Sink) {
+        self.epoch = Some(epoch);
+        for lane in &mut self.lanes {
+            lane.clear(&mut self.pool);
+        }
+        self.lanes.clear();
+        self.attention.clear();
+        self.looked_at = (0, 0);
+        sink.new_epoch(epoch);
+    }
+
+    fn lane_of(&mut self, header: &Header, now: Nanos) -> usize {
+        if let Some(known) = self.lanes.iter().position(|lane| lane.number == header.lane) {
+            return known;
+        }
+        self.lanes.push(Lane::new(header.lane, header.packet_number, self.floor(header), now));
+        self.lanes.len() - 1
+    }
+
+    fn heartbeat(&mut self, now: Nanos, lane: usize, body: &[u8], sink: &mut impl Sink) {
+        let Some(heartbeat) = Heartbeat::read(body) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        self.counters.heartbeats += 1;
+        self.heartbeat_ns = u64::from(heartbeat.period_ms.max(1)) * 1_000_000;
+        for entry in heartbeat.entries() {
+            let slot = self.slot(entry.channel).filter(|&slot| self.active[slot]);
+            let ours = slot.map(|slot| self.channels[slot].stream_type);
+            if ours != Some(entry.stream_type) {
+                sink.stream_mismatch(entry.channel, entry.stream_type, ours);
+            }
+            if let Some(slot) = slot {
+                self.with_incoming(now, lane, slot, sink, |incoming, context| incoming.heartbeat(context, entry));
+            }
+        }
+        if heartbeat.stopping {
+            sink.stopping();
+        }
+    }
+
+    /// Runs `action` on a channel of a lane, making the channel's state if there is none yet, and looks after it if
+    /// it holds something back.
+    fn with_incoming<S: Sink, R>(
+        &mut self,
+        now: Nanos,
+        lane: usize,
+        slot: usize,
+        sink: &mut S,
+        action: impl FnOnce(&mut Incoming, &mut Context<'_, S>) -> R,
+    ) -> R {
+        let state = &mut self.lanes[lane];
+        if state.channels.len() <= slot {
+            state.channels.resize_with(slot + 1, || None);
+        }
+        let (ordered, from_start) = (self.channels[slot].ordered, state.from_start);
+        let incoming = state.channels[slot].get_or_insert_with(|| Box::new(Incoming::new(slot, ordered, from_start)));
+        let mut context = Context {
+            now,
+            lane: state.number,
+            pool: &mut self.pool,
+            decoder: &mut self.decoder,
+            counters: &mut self.counters,
+            sink,
+        };
+        let result = action(incoming, &mut context);
+        if incoming.is_held() && !std::mem::replace(&mut incoming.attended, true) {
+            self.attention.push((lane, slot));
+        }
+        result
+    }
+
+    /// Pool slots in use.
+    #[cfg(test)]
+    pub(super) fn pool_used(&self) -> usize {
+        self.pool.used()
+    }
+}

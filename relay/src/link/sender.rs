@@ -1,0 +1,306 @@
+//! The sending end of the link: records in, frames out.
+
+use std::io;
+use std::sync::Arc;
+
+use super::emitter::Emitter;
+use super::outgoing::{Outgoing, Placement};
+use super::pacer::Rate;
+use super::{Nanos, SenderCounters, TxPort};
+use crate::fec::{Encoder, RepairTable, Scheme};
+use crate::wire::{
+    Direction, Heartbeat, HeartbeatEntry, Kind, LinkKey, Position, RECORD_LEN, RecordHead, STREAM_ENTRIES_MAX, Sealer,
+};
+
+/// What is due but finds no room in the port is tried again after this long: a few frames' time at 1 Gbit/s.
+const RETRY_NS: Nanos = 20_000;
+
+/// One channel's blocks.
+#[derive(Clone, Debug)]
+pub struct SenderChannel {
+    /// Identifies the stream on the wire.
+    pub channel: u16,
+    /// The stream's type, as its wire number, for the receiver's comparison.
+    pub stream_type: u8,
+    /// The code.
+    pub scheme: Scheme,
+    /// Most source symbols of a block.
+    pub block_symbols: u16,
+    /// A partly filled symbol leaves this long after its first byte.
+    pub flush_ns: Nanos,
+    /// A partly filled block closes this long after its first byte.
+    pub deadline_ns: Nanos,
+    /// Repair symbols by K, for at least `block_symbols`.
+    pub repair: Arc<RepairTable>,
+}
+
+/// One sending lane.
+#[derive(Clone, Debug)]
+pub struct SenderConfig {
+    /// The lane's number on the wire.
+    pub lane: u16,
+    /// This start of the sender.
+    pub epoch: u32,
+    /// Which way the link goes.
+    pub direction: Direction,
+    /// The link's key.
+    pub key: LinkKey,
+    /// Largest symbol, bytes, even (see [`crate::wire::symbol_size`]).
+    pub symbol_bytes: u16,
+    /// Heartbeat period.
+    pub heartbeat_ns: Nanos,
+    /// Pacing of the link.
+    pub rate: Option<Rate>,
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// No room in the port now: poll, and try again.
+    #[error("the link is busy")]
+    Busy,
+    /// The record fits no block of its channel.
+    #[error("record larger than a block")]
+    Oversize,
+}
+
+/// The sending end of one lane.
+pub struct Sender<P: TxPort> {
+    config: SenderConfig,
+    emitter: Emitter<P>,
+    encoder: Encoder,
+    channels: Vec<Outgoing>,
+    digest: u64,
+    /// Slots with a block open.
+    open: Vec<usize>,
+    heartbeat_at: Nanos,
+    stopping: bool,
+}
+
+impl<P: TxPort> Sender<P> {
+    /// A sender over `port` with no channels yet.
+    pub fn new(config: SenderConfig, port: P) -> Self {
+        let sealer = Sealer::new(&config.key, config.direction, config.epoch);
+        let emitter = Emitter::new(port, sealer, config.lane, config.rate);
+        Self {
+            config,
+            emitter,
+            encoder: Encoder::new(&[]),
+            channels: Vec::new(),
+            digest: 0,
+            open: Vec::new(),
+            heartbeat_at: 0,
+            stopping: false,
+        }
+    }
+
+    /// Replaces the table of channels; `encoder` must know their schemes and block sizes, and `digest` stands for the
+    /// table in heartbeats. Channels that stay keep their counts.
+    pub fn set_channels(&mut self, now: Nanos, channels: Vec<SenderChannel>, encoder: Encoder, digest: u64) {
+        for slot in 0..self.channels.len() {
+            self.close_block(now, slot);
+            self.channels[slot].active = false;
+            self.channels[slot].queued = false;
+        }
+        self.open.clear();
+        for config in channels {
+            match self.slot(config.channel) {
+                Some(slot) => self.channels[slot].reconfigure(config),
+                None => self.channels.push(Outgoing::new(config, self.config.symbol_bytes)),
+            }
+        }
+        self.open.reserve(self.channels.len());
+        self.encoder = encoder;
+        self.digest = digest;
+    }
+
+    /// Where `channel` stands in this sender, for [`Sender::push`].
+    pub fn slot(&self, channel: u16) -> Option<usize> {
+        self.channels.iter().position(|outgoing| outgoing.config.channel == channel)
+    }
+
+    /// Is there room for a record of `payload_bytes` bytes, whatever it makes the open block do?
+    pub fn has_room(&mut self, slot: usize, payload_bytes: usize) -> bool {
+        let symbols = (RECORD_LEN + payload_bytes) / usize::from(self.config.symbol_bytes) + 3;
+        // At worst the open block closes before the record and again with it.
+        let repair = 2 * usize::from(self.channels[slot].config.repair.max());
+        self.emitter.port.free() >= symbols + repair
+    }
+
+    /// Takes one record. It may leave at once or later: see [`Sender::poll`].
+    pub fn push(&mut self, now: Nanos, slot: usize, head: &RecordHead, payload: &[u8]) -> Result<(), PushError> {
+        let payload_bytes = u16::try_from(payload.len()).map_err(|_| PushError::Oversize)?;
+        let placement = self.channels[slot].placement(RECORD_LEN + payload.len());
+        if placement == Placement::Never {
+            return Err(PushError::Oversize);
+        }
+        if !self.has_room(slot, payload.len()) {
+            return Err(PushError::Busy);
+        }
+        match placement {
+            Placement::NextSymbol => self.close_symbol(now, slot),
+            Placement::NextBlock => self.close_block(now, slot),
+            Placement::Here | Placement::Never => {}
+        }
+        if !std::mem::replace(&mut self.channels[slot].queued, true) {
+            self.open.push(slot);
+        }
+        self.channels[slot].begin_record(now, head, payload_bytes);
+        let mut rest = payload;
+        loop {
+            rest = self.channels[slot].append(now, rest);
+            if rest.is_empty() {
+                break;
+            }
+            self.close_symbol(now, slot);
+        }
+        if self.channels[slot].symbol_is_full() {
+            self.close_symbol(now, slot);
+        }
+        if self.channels[slot].is_full() {
+            self.close_block(now, slot);
+        }
+        Ok(())
+    }
+
+    /// Runs the clocks: flushes symbols, closes blocks, lets paced frames leave. Returns when to call again at the
+    /// latest; heartbeats are the caller's to send, when [`Sender::heartbeat_due`] says so.
+    pub fn poll(&mut self, now: Nanos) -> io::Result<Nanos> {
+        let mut next = self.heartbeat_at;
+        let mut index = 0;
+        while index < self.open.len() {
+            let slot = self.open[index];
+            if self.channels[slot].deadline_at().is_some_and(|at| at <= now) && self.has_room(slot, 0) {
+                self.close_block(now, slot);
+            } else if self.channels[slot].flush_at().is_some_and(|at| at <= now) && self.has_room(slot, 0) {
+                self.close_symbol(now, slot);
+            }
+            let outgoing = &self.channels[slot];
+            if outgoing.is_full() {
+                self.close_block(now, slot);
+            }
+            let outgoing = &self.channels[slot];
+            if outgoing.is_empty() {
+                self.channels[slot].queued = false;
+                self.open.swap_remove(index);
+                continue;
+            }
+            next = [outgoing.flush_at(), outgoing.deadline_at()].into_iter().flatten().fold(next, Nanos::min);
+            index += 1;
+        }
+        if let Some(at) = self.emitter.release(now) {
+            next = next.min(at);
+        }
+        self.emitter.kick()?;
+        Ok(if next <= now { now + RETRY_NS } else { next })
+    }
+
+    /// Is it time for marks and a heartbeat?
+    pub fn heartbeat_due(&self, now: Nanos) -> bool {
+        now >= self.heartbeat_at
+    }
+
+    /// Sends a heartbeat and sets the time of the next.
+    pub fn heartbeat(&mut self, now: Nanos) {
+        self.heartbeat_at = now + self.config.heartbeat_ns;
+        let period_ms = (self.config.heartbeat_ns / 1_000_000).clamp(1, u64::from(u16::MAX)) as u16;
+        let mut entries = [HeartbeatEntry::default(); STREAM_ENTRIES_MAX];
+        let mut active = self.channels.iter().filter(|outgoing| outgoing.active);
+        loop {
+            let mut count = 0;
+            for (entry, outgoing) in entries.iter_mut().zip(active.by_ref()) {
+                *entry = entry_of(outgoing);
+                count += 1;
+            }
+            let (stopping, digest) = (self.stopping, self.digest);
+            self.emitter.emit(now, Position::default(), Kind::Heartbeat, |to| {
+                Heartbeat::write(period_ms, stopping, digest, &entries[..count], to)
+            });
+            if count < STREAM_ENTRIES_MAX {
+                break;
+            }
+        }
+    }
+
+    /// Closes every open block and announces the end in this and every later heartbeat.
+    pub fn stop(&mut self, now: Nanos) {
+        self.stopping = true;
+        while let Some(slot) = self.open.pop() {
+            self.channels[slot].queued = false;
+            self.close_block(now, slot);
+        }
+        self.heartbeat(now);
+    }
+
+    /// Has everything been handed to the port?
+    pub fn is_drained(&self) -> bool {
+        self.open.is_empty() && self.emitter.staged() == 0
+    }
+
+    /// What was sent so far.
+    pub fn counters(&self) -> SenderCounters {
+        self.emitter.counters
+    }
+
+    /// The port.
+    pub fn port(&self) -> &P {
+        &self.emitter.port
+    }
+
+    /// The port.
+    pub fn port_mut(&mut self) -> &mut P {
+        &mut self.emitter.port
+    }
+
+    fn close_symbol(&mut self, now: Nanos, slot: usize) {
+        let outgoing = &mut self.channels[slot];
+        if outgoing.open_len == 0 {
+            return;
+        }
+        let position = Position { channel: outgoing.config.channel, block: outgoing.block, symbol: outgoing.symbols };
+        let kind = Kind::Source { first_record: outgoing.first_record, previous_k: outgoing.previous_k };
+        let symbol = outgoing.open_symbol();
+        self.emitter.emit(now, position, kind, |to| {
+            to[..symbol.len()].copy_from_slice(symbol);
+            symbol.len()
+        });
+        outgoing.next_symbol();
+    }
+
+    /// Sends what is left of the open block, and its repair symbols.
+    fn close_block(&mut self, now: Nanos, slot: usize) {
+        self.close_symbol(now, slot);
+        let outgoing = &mut self.channels[slot];
+        let k = outgoing.symbols;
+        if k == 0 {
+            return;
+        }
+        let repair = outgoing.config.repair.repair(k);
+        if let Some(code) = outgoing.config.scheme.code(k)
+            && repair > 0
+        {
+            let (channel, block) = (outgoing.config.channel, outgoing.block);
+            let source = outgoing.source_block();
+            let kind = Kind::Repair { k, symbol_bytes: source.symbol_bytes, repair, scheme: code as u8 };
+            self.encoder.encode(code, source, repair, |symbol, bytes| {
+                self.emitter.emit(now, Position { channel, block, symbol }, kind, |to| {
+                    to[..bytes.len()].copy_from_slice(bytes);
+                    bytes.len()
+                });
+            });
+        }
+        outgoing.next_block();
+        self.emitter.counters.blocks += 1;
+    }
+}
+
+fn entry_of(outgoing: &Outgoing) -> HeartbeatEntry {
+    HeartbeatEntry {
+        channel: outgoing.config.channel,
+        stream_type: outgoing.config.stream_type,
+        next_block: outgoing.block,
+        last_k: outgoing.previous_k,
+        records: outgoing.closed.records,
+        bytes: outgoing.closed.bytes,
+    }
+}

@@ -82,25 +82,26 @@ impl RepairTable {
 struct BinomialTail {
     loss_ln: f64,
     kept_ln: f64,
-    factorial_ln: Vec<f64>,
+    /// Logarithms of n!.
+    factorials: Vec<f64>,
 }
 
 impl BinomialTail {
     fn new(protection: Protection, block_symbols: u16) -> Self {
         let Protection::Promise { loss, .. } = protection else {
-            return Self { loss_ln: 0.0, kept_ln: 0.0, factorial_ln: Vec::new() };
+            return Self { loss_ln: 0.0, kept_ln: 0.0, factorials: Vec::new() };
         };
         let most = usize::from(block_symbols) + usize::from(REPAIR_SYMBOLS_MAX) + 1;
-        let mut factorial_ln = vec![0.0; most + 1];
+        let mut factorials = vec![0.0; most + 1];
         for n in 1..=most {
-            factorial_ln[n] = factorial_ln[n - 1] + (n as f64).ln();
+            factorials[n] = factorials[n - 1] + (n as f64).ln();
         }
-        Self { loss_ln: loss.ln(), kept_ln: (-loss).ln_1p(), factorial_ln }
+        Self { loss_ln: loss.ln(), kept_ln: (-loss).ln_1p(), factorials }
     }
 
     /// Probability that exactly `lost` of `n` frames are lost.
     fn exactly(&self, lost: usize, n: usize) -> f64 {
-        let ways = self.factorial_ln[n] - self.factorial_ln[lost] - self.factorial_ln[n - lost];
+        let ways = self.factorials[n] - self.factorials[lost] - self.factorials[n - lost];
         (ways + lost as f64 * self.loss_ln + (n - lost) as f64 * self.kept_ln).exp()
     }
 

@@ -46,11 +46,6 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// K, if anything has told it yet.
-    pub(super) fn k(&self) -> Option<u16> {
-        self.k
-    }
-
     /// Notes K; the first word counts.
     pub(super) fn learn_k(&mut self, k: u16) {
         if self.source.len() <= usize::from(k) {

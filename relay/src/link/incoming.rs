@@ -38,6 +38,7 @@ struct Pending {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts, none of them a state of another")]
 pub(super) struct Incoming {
     slot: usize,
     ordered: bool,
@@ -346,7 +347,7 @@ impl Incoming {
     }
 }
 
-fn delivery<'a>(lane: u16, slot: usize, walked: Walked<'a>, turn: Turn) -> Delivery<'a> {
+fn delivery(lane: u16, slot: usize, walked: Walked<'_>, turn: Turn) -> Delivery<'_> {
     Delivery { lane, slot, head: walked.head, payload: walked.payload, recovered: walked.recovered, turn }
 }
 

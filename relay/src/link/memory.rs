@@ -101,6 +101,7 @@ impl MemoryLink {
     /// Changes the faults from here on.
     pub fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
+        self.burst_left = 0;
     }
 
     /// Lets everything arrive that is still held back.

@@ -18,28 +18,28 @@ const FRACTION_BITS: u32 = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Pacer {
     /// Nanoseconds per byte, fixed point.
-    byte_ns: u128,
+    ns_per_byte: u128,
     /// Time that a full burst takes, fixed point.
-    burst_ns: u128,
+    burst_length_ns: u128,
     /// When the bucket would be full again, fixed point.
-    full_at_ns: u128,
+    full_at: u128,
 }
 
 impl Pacer {
     pub(super) fn new(rate: Rate) -> Self {
-        let byte_ns = (8_000_000_000_u128 << FRACTION_BITS) / u128::from(rate.bits_per_second.max(1));
-        Self { byte_ns, burst_ns: byte_ns * u128::from(rate.burst_bytes), full_at_ns: 0 }
+        let ns_per_byte = (8_000_000_000_u128 << FRACTION_BITS) / u128::from(rate.bits_per_second.max(1));
+        Self { ns_per_byte, burst_length_ns: ns_per_byte * u128::from(rate.burst_bytes), full_at: 0 }
     }
 
     /// When `bytes` more may leave: now or earlier means at once. A frame larger than the burst leaves from a full bucket.
     pub(super) fn ready_at(&self, bytes: usize) -> Nanos {
-        let cost = (self.byte_ns * bytes as u128).min(self.burst_ns);
-        ((self.full_at_ns + cost).saturating_sub(self.burst_ns) >> FRACTION_BITS) as Nanos
+        let cost = (self.ns_per_byte * bytes as u128).min(self.burst_length_ns);
+        ((self.full_at + cost).saturating_sub(self.burst_length_ns) >> FRACTION_BITS) as Nanos
     }
 
     /// Notes that `bytes` leave at `now`.
     pub(super) fn spend(&mut self, now: Nanos, bytes: usize) {
-        self.full_at_ns = self.full_at_ns.max(u128::from(now) << FRACTION_BITS) + self.byte_ns * bytes as u128;
+        self.full_at = self.full_at.max(u128::from(now) << FRACTION_BITS) + self.ns_per_byte * bytes as u128;
     }
 }
 

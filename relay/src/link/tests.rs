@@ -32,26 +32,6 @@ struct Plan {
     sealed: bool,
 }
 
-impl Plan {
-    fn base(seed: u64) -> Self {
-        Self {
-            seed,
-            scheme: Scheme::ReedSolomon,
-            protection: Protection::Promise { loss: 0.02, residual: 1e-9, burst: 0 },
-            block_symbols: 64,
-            symbol_bytes: 200,
-            channels: 2,
-            sessions: 6,
-            records: 2000,
-            payload_max: 176,
-            gap_ns: 50_000,
-            faults: Faults::default(),
-            ordered: true,
-            sealed: true,
-        }
-    }
-}
-
 /// The payload of a session's record: anyone can work it out, so that the sink can check every byte.
 fn payload(seed: u64, session: u64, sequence: u32, len: usize) -> impl Iterator<Item = u8> {
     let mut random = Seeded::new(seed ^ (session << 32) ^ u64::from(sequence));
@@ -137,7 +117,8 @@ fn key(plan: &Plan) -> LinkKey {
 }
 
 fn make_sender(plan: &Plan, epoch: u32, now: Nanos, faults: Faults) -> Sender<MemoryLink> {
-    let frame_bytes = usize::from(plan.symbol_bytes) + FRAME_OVERHEAD;
+    // Heartbeats need 500 bytes, which every real link has.
+    let frame_bytes = usize::from(plan.symbol_bytes).max(500) + FRAME_OVERHEAD;
     let config = SenderConfig {
         lane: 0,
         epoch,

@@ -1,2 +1,47 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks, one file per subcommand.
+//!
+//! Never depends on `relay`: the tasks exist before `relay` can be built.
+
+mod build_ebpf;
+mod paths;
+mod run;
+mod setup;
+mod test_all;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, eBPF build and checks of the relay.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building and testing needs, and say why
+    Setup(setup::Options),
+    /// Build the XDP programs into target/bpf/relay.o, which `relay` embeds
+    BuildEbpf(build_ebpf::Options),
+    /// Set up, build, lint and test everything
+    Test(test_all::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup(options) => setup::run(&options),
+        Task::BuildEbpf(options) => build_ebpf::run(&options),
+        Task::Test(options) => test_all::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -46,12 +46,13 @@ pub use socket::{Mode, Statistics, ZeroCopy, rx_packet_max};
 pub use tx::{PACKET_MIN, TxConfig, TxCounters, TxSocket};
 pub use umem::{Frame, Pages};
 
-/// Waits until one of the descriptors (receiving sockets, event descriptors) is readable: true, or `timeout` is over or a signal
-/// came: false. At most 8 descriptors. Resolution: that of the kernel's timers, about 50 us.
+/// Waits until one of the descriptors (receiving sockets, event descriptors) is readable: true, or `timeout` is over or
+/// a signal came: false. At most 8 descriptors. Resolution: that of the kernel's timers, about 50 us.
+///
+/// A receiving socket whose interface is down or gone never becomes readable: [`RxSocket::check`] tells.
 ///
 /// # Errors
-/// [`XskError::Config`] for more than 8 descriptors, [`XskError::Down`] if the interface behind one has gone, otherwise
-/// the failed call.
+/// [`XskError::Config`] for more than 8 descriptors, otherwise the failed call.
 pub fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Duration) -> Result<bool, XskError> {
     if fds.len() > sys::POLL_MAX {
         let what = format!("waiting for {} descriptors at once", fds.len());

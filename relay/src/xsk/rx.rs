@@ -256,6 +256,16 @@ impl RxSocket {
         self.path.is_empty()
     }
 
+    /// Whether the interface is still there and up. One system call: for once a second or so, because neither
+    /// [`Self::receive`] nor waiting notices that nothing can come any more.
+    ///
+    /// # Errors
+    /// [`XskError::Down`] while the interface is down: it may come back. [`XskError::NoInterface`] once it is gone: the
+    /// socket is of no use any more.
+    pub fn check(&self) -> Result<(), XskError> {
+        sys::wake_rx(self.socket.as_fd()).map_err(|error| self.socket.failed("recvfrom", "RX ring", error))
+    }
+
     /// What was obtained.
     pub fn mode(&self) -> &Mode {
         self.socket.mode()

@@ -1,0 +1,539 @@
+//! Opening an `AF_XDP` socket: umem registration, rings, bind, and what came of it.
+//!
+//! Owns: the descriptor and the record of what was obtained. Never touches a packet.
+//!
+//! ```text
+//!   socket -> XDP_UMEM_REG -> rings (setsockopt, mmap) -> fill ring filled -> bind(queue, flags)
+//!                                                                               | refused
+//!      ^------------- fresh socket, next plan: zero-copy, then copy ------------'
+//! ```
+//!
+//! Each plan gets a fresh socket, because a refused bind leaves its flags on the umem (`XDP_USE_SG`). The fill ring is filled
+//! before bind, because several drivers need that for zero-copy. `XDP_USE_NEED_WAKEUP` is always asked for: every
+//! kernel whose ring offsets include the flag word (5.4) knows it.
+
+use std::fmt;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::errors::XskError;
+use super::interface::{self, InterfaceInfo};
+use super::ring::{Consumer, Descriptor, Producer, RingMemory, Slot};
+use super::sys;
+use super::umem::{Pages, Umem};
+
+/// Bytes that the kernel keeps in front of each received packet (`XDP_PACKET_HEADROOM`, linux/bpf.h).
+const PACKET_HEADROOM: u32 = 256;
+/// Bytes of an Ethernet header and two VLAN tags, which come on top of the IP MTU.
+const LINK_HEADERS: u32 = 14 + 2 * 4;
+/// Slots of a ring that the kernel demands and nobody uses; small, a power of two.
+const UNUSED_RING: u32 = 64;
+/// Packets that one `sendto` may take in copy mode, instead of 32: a few batches, so that one call stays under 1 ms.
+const TX_BUDGET: u32 = 256;
+/// How long a queue may stay busy after its socket was closed: the kernel frees it from a work queue, in milliseconds
+/// on an idle machine. Longer means that somebody uses it.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+/// Pause between two tries for a busy queue.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// Smallest ring: one batch of 64.
+const RING_MIN: u32 = 64;
+/// Largest RX or TX ring: more than 10 ms at 3 million packets/s, and only 512 KiB.
+const RING_MAX: u32 = 32 << 10;
+/// Most frames of a umem: 4 GiB of the larger ones.
+const FRAMES_MAX: u32 = 1 << 20;
+
+/// Whether to ask the driver for zero-copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZeroCopy {
+    /// Ask for zero-copy, take copy mode if the driver refuses.
+    Prefer,
+    /// Copy mode only.
+    Never,
+}
+
+/// What a socket obtained. Its `Display` is made for a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// True in zero-copy mode, false in copy mode (as the kernel reports it, `XDP_OPTIONS`).
+    pub zero_copy: bool,
+    /// The errno with which zero-copy was refused, if it was asked for and refused.
+    pub zero_copy_refused: Option<i32>,
+    /// True if packets over several frames are received (RX only).
+    pub multi_buffer: bool,
+    /// The kind of memory behind the frames.
+    pub pages: Pages,
+    /// Packets per `sendto` in copy mode, where the kernel lets it be set (TX only, Linux 6.17 or later).
+    pub tx_budget: Option<u32>,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.zero_copy { "zero-copy" } else { "copy" })?;
+        if let Some(errno) = self.zero_copy_refused {
+            write!(f, " (zero-copy refused: {})", io::Error::from_raw_os_error(errno))?;
+        }
+        f.write_str(match self.pages {
+            Pages::Huge => ", huge pages",
+            Pages::Transparent => ", transparent huge pages",
+            Pages::Plain => ", plain pages",
+        })?;
+        if self.multi_buffer {
+            f.write_str(", multi-buffer")?;
+        }
+        if let Some(budget) = self.tx_budget {
+            write!(f, ", {budget} packets per call")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the kernel counts for one socket (`XDP_STATISTICS`), since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Packets dropped because no frame was free or because they did not fit.
+    pub rx_dropped: u64,
+    /// Addresses in the fill ring that the kernel refused. Not 0 is a mistake of this module.
+    pub rx_invalid_descriptors: u64,
+    /// Descriptors in the TX ring that the kernel refused. Not 0 is a mistake of this module.
+    pub tx_invalid_descriptors: u64,
+    /// Packets dropped because the RX ring was full: nobody received fast enough.
+    pub rx_ring_full: u64,
+    /// Times that the kernel found the fill ring empty. Where that lost a packet, `rx_dropped` counts it.
+    pub rx_fill_ring_empty: u64,
+    /// Times that the kernel found the TX ring empty. Harmless.
+    pub tx_ring_empty: u64,
+}
+
+/// Bytes of the longest packet that one frame of `frame_size` bytes can receive.
+///
+/// The kernel keeps 256 bytes of each frame for the XDP program (`xp_create_and_assign_umem`, `net/xdp/xsk_buff_pool.c`).
+/// Longer ones need multi-buffer, and without it are dropped and counted in [`Statistics::rx_dropped`].
+pub const fn rx_packet_max(frame_size: u32) -> u32 {
+    frame_size.saturating_sub(PACKET_HEADROOM)
+}
+
+/// What both kinds of socket are configured with.
+pub(super) struct Layout<'a> {
+    pub(super) interface: &'a str,
+    pub(super) queue: u32,
+    pub(super) ring_size: u32,
+    pub(super) frame_count: u32,
+    pub(super) frame_size: u32,
+    pub(super) zero_copy: ZeroCopy,
+    pub(super) multi_buffer: bool,
+    pub(super) huge_pages: bool,
+}
+
+/// The rings of a receiving socket.
+pub(super) struct RxRings {
+    pub(super) rx: Consumer<Descriptor>,
+    pub(super) fill: Producer<u64>,
+}
+
+/// The rings of a sending socket.
+pub(super) struct TxRings {
+    pub(super) tx: Producer<Descriptor>,
+    pub(super) completion: Consumer<u64>,
+}
+
+/// A bound socket.
+pub(super) struct Socket {
+    fd: OwnedFd,
+    /// "interface blu0, queue 0", for errors.
+    label: String,
+    mode: Mode,
+}
+
+impl Socket {
+    pub(super) fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    /// The error of a failed system call on this socket.
+    pub(super) fn failed(&self, call: &'static str, what: &str, error: io::Error) -> XskError {
+        XskError::system(call, format!("{what}, {}", self.label), error)
+    }
+
+    pub(super) fn statistics(&self) -> Result<Statistics, XskError> {
+        let len_min = size_of::<libc::xdp_statistics_v1>();
+        let read = sys::get_option::<libc::xdp_statistics>(self.as_fd(), libc::XDP_STATISTICS, len_min);
+        let counted = read.map_err(|error| self.failed("getsockopt", "XDP_STATISTICS", error))?;
+        Ok(Statistics {
+            rx_dropped: counted.rx_dropped,
+            rx_invalid_descriptors: counted.rx_invalid_descs,
+            tx_invalid_descriptors: counted.tx_invalid_descs,
+            rx_ring_full: counted.rx_ring_full,
+            rx_fill_ring_empty: counted.rx_fill_ring_empty_descs,
+            tx_ring_empty: counted.tx_ring_empty_descs,
+        })
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// One way to bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    zero_copy: bool,
+    multi_buffer: bool,
+}
+
+impl Plan {
+    fn flags(self) -> u16 {
+        let copying = if self.zero_copy { libc::XDP_ZEROCOPY } else { libc::XDP_COPY };
+        let spanning = if self.multi_buffer { libc::XDP_USE_SG } else { 0 };
+        libc::XDP_USE_NEED_WAKEUP | copying | spanning
+    }
+
+    fn flag_names(self) -> String {
+        let copying = if self.zero_copy { "XDP_ZEROCOPY" } else { "XDP_COPY" };
+        format!("{copying}{}", if self.multi_buffer { "|XDP_USE_SG" } else { "" })
+    }
+}
+
+/// The ways to bind, best first. Packets that need several frames matter more than zero-copy; where none needs
+/// them, zero-copy matters more.
+fn plans(zero_copy: ZeroCopy, multi_buffer: bool, must_span: bool) -> Vec<Plan> {
+    let copying: &[bool] = if zero_copy == ZeroCopy::Prefer { &[true, false] } else { &[false] };
+    let spanning: &[bool] = match (multi_buffer, must_span) {
+        (true, true) => &[true],
+        (true, false) => &[true, false],
+        (false, _) => &[false],
+    };
+    let plan = |&zero_copy| spanning.iter().map(move |&multi_buffer| Plan { zero_copy, multi_buffer });
+    copying.iter().flat_map(plan).collect()
+}
+
+/// One of the four rings, as the kernel names it.
+struct RingKind {
+    name: &'static str,
+    option: libc::c_int,
+    page_offset: i64,
+    offsets: fn(&libc::xdp_mmap_offsets) -> &libc::xdp_ring_offset,
+}
+
+const RX: RingKind = RingKind {
+    name: "XDP_RX_RING",
+    option: libc::XDP_RX_RING,
+    page_offset: libc::XDP_PGOFF_RX_RING,
+    offsets: |all| &all.rx,
+};
+const TX: RingKind = RingKind {
+    name: "XDP_TX_RING",
+    option: libc::XDP_TX_RING,
+    page_offset: libc::XDP_PGOFF_TX_RING,
+    offsets: |all| &all.tx,
+};
+const FILL: RingKind = RingKind {
+    name: "XDP_UMEM_FILL_RING",
+    option: libc::XDP_UMEM_FILL_RING,
+    page_offset: libc::XDP_UMEM_PGOFF_FILL_RING as i64,
+    offsets: |all| &all.fr,
+};
+const COMPLETION: RingKind = RingKind {
+    name: "XDP_UMEM_COMPLETION_RING",
+    option: libc::XDP_UMEM_COMPLETION_RING,
+    page_offset: libc::XDP_UMEM_PGOFF_COMPLETION_RING as i64,
+    offsets: |all| &all.cr,
+};
+
+/// A socket that is not bound yet.
+struct Unbound<'a> {
+    fd: OwnedFd,
+    label: &'a str,
+}
+
+impl Unbound<'_> {
+    /// A socket with its umem registered. `again`: an earlier socket of ours had it and may still be going away.
+    fn new<'a>(label: &'a str, umem: &Umem, again: bool) -> Result<Unbound<'a>, XskError> {
+        let fd = sys::socket(libc::AF_XDP, libc::SOCK_RAW);
+        let fd = fd.map_err(|error| XskError::system("socket", format!("AF_XDP, {label}"), error))?;
+        let region = libc::xdp_umem_reg {
+            addr: umem.start(),
+            len: umem.len(),
+            chunk_size: umem.frame_size(),
+            headroom: 0,
+            flags: 0,
+            tx_metadata_len: 0,
+        };
+        let limit = if again { BUSY_WAIT } else { Duration::ZERO };
+        let register = || sys::set_option(fd.as_fd(), libc::XDP_UMEM_REG, &region);
+        retry(libc::ENOBUFS, limit, register).map_err(|error| {
+            let arguments = format!("XDP_UMEM_REG, {} bytes, {label}", umem.len());
+            XskError::system("setsockopt", arguments, error)
+        })?;
+        Ok(Unbound { fd, label })
+    }
+
+    /// Makes a ring of `size` slots in the kernel.
+    fn make(&self, kind: &RingKind, size: u32) -> Result<(), XskError> {
+        let made = sys::set_option(self.fd.as_fd(), kind.option, &size);
+        made.map_err(|error| XskError::system("setsockopt", self.ring_label(kind, size), error))
+    }
+
+    /// Makes a ring and maps it.
+    fn ring<T: Slot>(&self, kind: &RingKind, size: u32) -> Result<RingMemory<T>, XskError> {
+        self.make(kind, size)?;
+        // Shorter offsets (Linux before 5.4) lack the flag word.
+        let len_min = size_of::<libc::xdp_mmap_offsets>();
+        let all = sys::get_option::<libc::xdp_mmap_offsets>(self.fd.as_fd(), libc::XDP_MMAP_OFFSETS, len_min)
+            .map_err(|error| XskError::system("getsockopt", format!("XDP_MMAP_OFFSETS, {}", self.label), error))?;
+        let offsets = (kind.offsets)(&all);
+        let failed = |error| XskError::system("mmap", self.ring_label(kind, size), error);
+        let len = RingMemory::<T>::mapped_len(offsets, size);
+        let mapping = sys::map_ring(self.fd.as_fd(), len, kind.page_offset).map_err(failed)?;
+        RingMemory::mapped(mapping, offsets, size).ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EPROTO)))
+    }
+
+    fn ring_label(&self, kind: &RingKind, size: u32) -> String {
+        format!("{}, {size} slots, {}", kind.name, self.label)
+    }
+}
+
+/// Calls `f` again while it fails with `errno`, until `limit` is over.
+fn retry<T>(errno: i32, limit: Duration, mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let start = Instant::now();
+    loop {
+        match f() {
+            Err(error) if error.raw_os_error() == Some(errno) && start.elapsed() < limit => thread::sleep(BUSY_PAUSE),
+            result => return result,
+        }
+    }
+}
+
+/// Moves free frames into a fill ring, at most `max`, and shows them to the kernel.
+pub(super) fn fill(umem: &mut Umem, ring: &mut Producer<u64>, max: u32) {
+    for _ in 0..max {
+        if !ring.has_room() {
+            break;
+        }
+        let Some(frame) = umem.take() else { break };
+        let pushed = umem.lend(frame).is_ok_and(|addr| ring.push(addr));
+        debug_assert!(pushed, "room was checked, and the frame is the umem's own");
+    }
+    ring.publish();
+}
+
+/// Opens a socket with RX and fill rings; every frame is in the fill ring.
+pub(super) fn open_rx(layout: &Layout<'_>) -> Result<(Socket, RxRings, Umem), XskError> {
+    let info = interface::info(layout.interface)?;
+    let must_span = check_mtu(layout, info.mtu, false)?;
+    open(layout, info, must_span, layout.frame_count, |socket, umem| {
+        socket.make(&COMPLETION, UNUSED_RING)?;
+        let mut waiting = Producer::new(socket.ring(&FILL, layout.frame_count.next_power_of_two())?);
+        let rx = Consumer::new(socket.ring(&RX, layout.ring_size)?);
+        fill(umem, &mut waiting, u32::MAX);
+        Ok(RxRings { rx, fill: waiting })
+    })
+}
+
+/// Opens a socket with TX and completion rings; `receive_frames` more frames are in the fill ring for good.
+pub(super) fn open_tx(layout: &Layout<'_>, receive_frames: u32) -> Result<(Socket, TxRings, Umem), XskError> {
+    let info = interface::info(layout.interface)?;
+    let frames = layout.frame_count.saturating_add(receive_frames);
+    let (mut socket, rings, umem) = open(layout, info, false, frames, |socket, umem| {
+        // The completion ring takes every frame, so that it is never what stops the kernel from sending.
+        let completion = Consumer::new(socket.ring(&COMPLETION, layout.frame_count.next_power_of_two())?);
+        let tx = Producer::new(socket.ring(&TX, layout.ring_size)?);
+        let reserve = receive_frames.max(UNUSED_RING).next_power_of_two();
+        fill(umem, &mut Producer::new(socket.ring(&FILL, reserve)?), receive_frames);
+        Ok(TxRings { tx, completion })
+    })?;
+    let budget = TX_BUDGET.min(layout.ring_size);
+    let taken = sys::set_option(socket.as_fd(), sys::XDP_MAX_TX_SKB_BUDGET, &budget);
+    socket.mode.tx_budget = taken.ok().map(|()| budget);
+    Ok((socket, rings, umem))
+}
+
+/// Tries one plan after the other. `prepare` makes the rings of a fresh socket.
+fn open<R>(
+    layout: &Layout<'_>,
+    info: InterfaceInfo,
+    must_span: bool,
+    frames: u32,
+    prepare: impl Fn(&Unbound<'_>, &mut Umem) -> Result<R, XskError>,
+) -> Result<(Socket, R, Umem), XskError> {
+    check(layout, info, frames)?;
+    let label = format!("interface {}, queue {}", layout.interface, layout.queue);
+    sys::raise_memlock();
+    let mut umem = Umem::new(frames, layout.frame_size, layout.huge_pages).map_err(|error| {
+        XskError::system("mmap", format!("{frames} frames of {} bytes, {label}", layout.frame_size), error)
+    })?;
+    let mut refused = None;
+    let mut last = None;
+    for plan in plans(layout.zero_copy, layout.multi_buffer, must_span) {
+        let unbound = Unbound::new(&label, &umem, last.is_some())?;
+        let rings = prepare(&unbound, &mut umem)?;
+        let bind = || sys::bind_xdp(unbound.fd.as_fd(), info.index, layout.queue, plan.flags());
+        match retry(libc::EBUSY, BUSY_WAIT, bind) {
+            Ok(()) => {
+                let mode = mode(&unbound, plan, umem.pages(), refused)?;
+                return Ok((Socket { fd: unbound.fd, label, mode }, rings, umem));
+            }
+            Err(error) => {
+                refused = refused.or(if plan.zero_copy { error.raw_os_error() } else { None });
+                last = Some(bind_error(layout, plan, info.mtu, &label, error)?);
+            }
+        }
+        // The socket closes before its frames are taken back.
+        drop((unbound, rings));
+        umem.take_back_all();
+    }
+    Err(last.unwrap_or_else(|| XskError::config("no way to bind", "report this as a mistake of the program")))
+}
+
+/// Sorts the error of a bind: `Ok` if another plan may do better, `Err` if none can.
+fn bind_error(layout: &Layout<'_>, plan: Plan, mtu: u32, label: &str, error: io::Error) -> Result<XskError, XskError> {
+    let spanning_refused = plan.multi_buffer && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP));
+    let error = XskError::system("bind", format!("AF_XDP, {label}, {}", plan.flag_names()), error);
+    match error {
+        XskError::Busy { call, .. } => Err(XskError::Busy { call, waited_ms: BUSY_WAIT.as_millis() as u64 }),
+        fatal @ (XskError::Permission(_) | XskError::NoInterface(_) | XskError::Down(_)) => Err(fatal),
+        _ if spanning_refused && !plan.zero_copy => Ok(check_mtu(layout, mtu, true).err().unwrap_or(error)),
+        _ => Ok(error),
+    }
+}
+
+/// What a bound socket obtained.
+fn mode(socket: &Unbound<'_>, plan: Plan, pages: Pages, refused: Option<i32>) -> Result<Mode, XskError> {
+    let read =
+        sys::get_option::<libc::xdp_options>(socket.fd.as_fd(), libc::XDP_OPTIONS, size_of::<libc::xdp_options>());
+    let options =
+        read.map_err(|error| XskError::system("getsockopt", format!("XDP_OPTIONS, {}", socket.label), error))?;
+    let zero_copy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
+    let zero_copy_refused = if zero_copy { None } else { refused };
+    Ok(Mode { zero_copy, zero_copy_refused, multi_buffer: plan.multi_buffer, pages, tx_budget: None })
+}
+
+/// Refuses what cannot work before the kernel says EINVAL to it.
+fn check(layout: &Layout<'_>, info: InterfaceInfo, frames: u32) -> Result<(), XskError> {
+    let Layout { interface, queue, ring_size, frame_size, .. } = *layout;
+    let queues = info.rx_queues.max(info.tx_queues);
+    if queue >= queues {
+        let what = format!("interface {interface} has no queue {queue}");
+        let remedy = format!("it has {queues}: use 0 to {} (`ethtool -L {interface}` changes how many)", queues - 1);
+        return Err(XskError::config(what, remedy));
+    }
+    if !ring_size.is_power_of_two() || !(RING_MIN..=RING_MAX).contains(&ring_size) {
+        let remedy = format!("use a power of two from {RING_MIN} to {RING_MAX}");
+        return Err(XskError::config(format!("interface {interface}: a ring of {ring_size} slots"), remedy));
+    }
+    if frame_size != 2048 && frame_size != 4096 {
+        let what = format!("interface {interface}: frames of {frame_size} bytes");
+        return Err(XskError::config(what, "use 2048 or 4096"));
+    }
+    if layout.frame_count == 0 || frames > FRAMES_MAX {
+        let remedy = format!("use 1 to {FRAMES_MAX}");
+        return Err(XskError::config(format!("interface {interface}: {frames} frames"), remedy));
+    }
+    Ok(())
+}
+
+/// Whether packets of the interface's MTU need more than one frame; an error if they do and may not. `refused`: the
+/// kernel has refused `XDP_USE_SG`.
+fn check_mtu(layout: &Layout<'_>, mtu: u32, refused: bool) -> Result<bool, XskError> {
+    let packet_max = rx_packet_max(layout.frame_size);
+    let needed = mtu.saturating_add(LINK_HEADERS);
+    if needed <= packet_max {
+        return Ok(false);
+    }
+    if layout.multi_buffer && !refused {
+        return Ok(true);
+    }
+    let fits_larger = layout.frame_size < 4096 && needed <= rx_packet_max(4096);
+    Err(XskError::Mtu {
+        interface: layout.interface.to_owned(),
+        mtu,
+        needed,
+        packet_max,
+        mtu_max: packet_max.saturating_sub(LINK_HEADERS),
+        multi_buffer: if refused { "refused by the kernel" } else { "off" },
+        alternative: match (fits_larger, refused) {
+            (true, _) => ", or use frames of 4096 bytes",
+            (false, false) => ", or turn multi-buffer on",
+            (false, true) => "",
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(frame_size: u32, multi_buffer: bool) -> Layout<'static> {
+        let zero_copy = ZeroCopy::Prefer;
+        let (interface, queue, ring_size, frame_count) = ("blu0", 0, 64, 64);
+        let huge_pages = false;
+        Layout { interface, queue, ring_size, frame_count, frame_size, zero_copy, multi_buffer, huge_pages }
+    }
+
+    const INFO: InterfaceInfo = InterfaceInfo { index: 1, mtu: 1500, mac: [0; 6], rx_queues: 2, tx_queues: 1 };
+
+    #[test]
+    fn plans_put_zero_copy_first_unless_packets_must_span_frames() {
+        let both = [(true, true), (true, false), (false, true), (false, false)];
+        let as_pairs = |plans: Vec<Plan>| plans.iter().map(|p| (p.zero_copy, p.multi_buffer)).collect::<Vec<_>>();
+        assert_eq!(as_pairs(plans(ZeroCopy::Prefer, true, false)), both);
+        assert_eq!(as_pairs(plans(ZeroCopy::Prefer, true, true)), [(true, true), (false, true)]);
+        assert_eq!(as_pairs(plans(ZeroCopy::Never, false, false)), [(false, false)]);
+    }
+
+    #[test]
+    fn an_mtu_fits_one_frame_up_to_its_headroom() {
+        assert_eq!(rx_packet_max(2048), 1792);
+        assert_eq!(rx_packet_max(4096), 3840);
+        assert!(matches!(check_mtu(&layout(2048, false), 1770, false), Ok(false)));
+        assert!(matches!(check_mtu(&layout(2048, true), 1771, false), Ok(true)));
+        let text = check_mtu(&layout(2048, false), 1771, false).unwrap_err().to_string();
+        for part in ["blu0", "1771", "1793", "1792", "mtu 1770", "4096"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let text = check_mtu(&layout(4096, true), 9000, true).unwrap_err().to_string();
+        assert!(text.contains("refused by the kernel"), "{text}");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_with_their_remedy() {
+        assert!(check(&layout(2048, true), INFO, 64).is_ok());
+        let refused = |layout: Layout<'_>, frames| check(&layout, INFO, frames).unwrap_err().to_string();
+        assert!(refused(Layout { queue: 2, ..layout(2048, true) }, 64).contains("use 0 to 1"));
+        assert!(refused(Layout { ring_size: 100, ..layout(2048, true) }, 64).contains("power of two"));
+        assert!(refused(Layout { ring_size: 32, ..layout(2048, true) }, 64).contains("power of two"));
+        assert!(refused(layout(3000, true), 64).contains("2048 or 4096"));
+        assert!(refused(layout(2048, true), FRAMES_MAX + 1).contains("frames"));
+    }
+
+    #[test]
+    fn a_busy_queue_is_tried_again_but_not_for_ever() {
+        let mut calls = 0;
+        let third = retry(libc::EBUSY, BUSY_WAIT, || {
+            calls += 1;
+            if calls < 3 { Err(io::Error::from_raw_os_error(libc::EBUSY)) } else { Ok(calls) }
+        });
+        assert_eq!(third.unwrap(), 3);
+        let never = retry(libc::EBUSY, Duration::ZERO, || Err::<(), _>(io::Error::from_raw_os_error(libc::EBUSY)));
+        assert_eq!(never.unwrap_err().raw_os_error(), Some(libc::EBUSY));
+        let other = retry(libc::EBUSY, BUSY_WAIT, || Err::<(), _>(io::Error::from_raw_os_error(libc::EINVAL)));
+        assert_eq!(other.unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn a_mode_reads_well_in_a_log() {
+        let refused = Some(libc::EOPNOTSUPP);
+        let pages = Pages::Transparent;
+        let mode =
+            Mode { zero_copy: false, zero_copy_refused: refused, multi_buffer: true, pages, tx_budget: Some(256) };
+        assert_eq!(
+            mode.to_string(),
+            "copy (zero-copy refused: Operation not supported (os error 95)), transparent huge pages, multi-buffer, \
+             256 packets per call"
+        );
+    }
+}

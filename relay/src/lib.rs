@@ -1,5 +1,6 @@
 //! The relay's library: everything that the `relay` command is made of.
 pub mod blue;
+pub mod cli;
 pub mod config;
 pub mod fec;
 pub mod link;

@@ -1,2 +1,5 @@
-//! The `relay` command.
-fn main() {}
+//! The `relay` command; everything is in the library's `cli`.
+
+fn main() -> std::process::ExitCode {
+    relay::cli::main()
+}

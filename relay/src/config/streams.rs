@@ -1,0 +1,137 @@
+//! Reads the `[[stream]]` tables.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::fec;
+use super::problem::Class;
+use super::section::{Notes, Section};
+use super::site::{Fec, Network, Stream, StreamKind};
+use super::values::{Fault, boolean, destination, duration, kind_of, line, network, one_of, rate, stream_name, whole};
+
+const KINDS: &[(&str, StreamKind)] = &[
+    ("udp-unilateral", StreamKind::UdpUnilateral),
+    ("tcp-unilateral", StreamKind::TcpUnilateral),
+    ("tcp-bilateral", StreamKind::TcpBilateral),
+];
+
+/// A minute of silence: longer than the keep-alives of the usual media and log senders.
+const DEFAULT_IDLE: Duration = Duration::from_mins(1);
+/// One session unless the file grants more: the careful choice for a guarded border.
+const DEFAULT_SESSIONS: u32 = 1;
+/// Bound of a stream's session table.
+const MOST_SESSIONS: u32 = 65_536;
+/// Entries of a source list: bounds the lookup tables in the kernel.
+const MOST_SOURCES: usize = 4096;
+
+/// Reads every `[[stream]]`; notes when there is none.
+pub(super) fn all(notes: &mut Notes, root: &mut Section<'_, '_>, link_fec: &Fec) -> Vec<Stream> {
+    const REMEDY: &str = "add a `[[stream]]` table; config/minimal.toml has one";
+    let Some(value) = root.raw("stream") else {
+        let message = "there is no [[stream]]".to_owned();
+        notes.error(Class::Structure, None, "", message, REMEDY.to_owned());
+        return Vec::new();
+    };
+    let tables = match value.get_ref() {
+        DeValue::Array(tables) if !tables.is_empty() => tables,
+        other => {
+            let cause = match other {
+                DeValue::Array(_) => "the list is empty".to_owned(),
+                other => format!("expected [[stream]] tables, found {}", kind_of(other)),
+            };
+            let message = "`stream` is not a list of streams".to_owned();
+            notes.error(Class::Value, value.span(), &cause, message, REMEDY.to_owned());
+            return Vec::new();
+        }
+    };
+    let mut streams = Vec::with_capacity(tables.len());
+    for (at, value) in tables.iter().enumerate() {
+        if let DeValue::Table(table) = value.get_ref() {
+            let title = match table.get("name").and_then(|name| name.get_ref().as_str()) {
+                Some(name) => format!("[[stream]] \"{}\"", name.escape_debug()),
+                None => format!("[[stream]] number {}", at + 1),
+            };
+            let section = Section::new(&format!("stream.{at}"), &title, value.span(), table);
+            streams.push(stream(notes, section, link_fec));
+        } else {
+            let message = format!("[[stream]] number {} is not a table", at + 1);
+            let cause = format!("found {}", kind_of(value.get_ref()));
+            notes.error(Class::Value, value.span(), &cause, message, REMEDY.to_owned());
+        }
+    }
+    if streams.len() == tables.len() {
+        streams
+    } else {
+        // Rules find streams by their place in the file's list: no half lists.
+        Vec::new()
+    }
+}
+
+fn stream(notes: &mut Notes, mut section: Section<'_, '_>, link_fec: &Fec) -> Stream {
+    let s = &mut section;
+    let channel = s.need(notes, "channel", "1", 0, whole(1..=65535));
+    let name = s.need(notes, "name", "\"video\"", String::new(), stream_name);
+    let kind = s.need(notes, "type", "\"udp-unilateral\"", StreamKind::UdpUnilateral, one_of(KINDS));
+    let sources = sources(notes, s);
+    let source_port = s.need(notes, "source_port", "5004", 0, whole(1..=65535));
+    let address = s.need(notes, "destination_ip", "\"192.168.50.25\"", IpAddr::V4(Ipv4Addr::UNSPECIFIED), destination);
+    let port = s.need(notes, "destination_port", "5004", 0, whole(1..=65535));
+    let max_sessions = s.get(notes, "max_sessions", whole(1..=MOST_SESSIONS)).unwrap_or(DEFAULT_SESSIONS);
+    let description = s.get(notes, "description", line).unwrap_or_default();
+    let rate_bps = s.get(notes, "rate", rate);
+    let fec = match s.table(notes, "fec") {
+        Some(table) => fec::read(notes, table, link_fec),
+        None => link_fec.clone(),
+    };
+    let idle =
+        s.get(notes, "idle", duration(Duration::from_millis(100), Duration::from_hours(24))).unwrap_or(DEFAULT_IDLE);
+    let ordered = s.get(notes, "ordered", boolean).unwrap_or(true);
+    section.finish(notes);
+    Stream {
+        channel,
+        name,
+        kind,
+        sources,
+        source_port,
+        destination: SocketAddr::new(address, port),
+        max_sessions,
+        description,
+        rate_bps,
+        fec,
+        idle,
+        ordered,
+    }
+}
+
+/// The source list, each bad entry noted at its own place.
+fn sources(notes: &mut Notes, s: &mut Section<'_, '_>) -> Vec<Network> {
+    const KEY: &str = "source_ip";
+    const EXAMPLE: &str = "[\"192.168.100.11\", \"10.0.0.0/8\"]";
+    let Some(value) = s.raw(KEY) else {
+        s.missing(notes, KEY, EXAMPLE);
+        return Vec::new();
+    };
+    let fault = |cause: String| Fault::new("is not a source list", cause, format!("write it like {EXAMPLE}"));
+    let DeValue::Array(entries) = value.get_ref() else {
+        let cause = format!("expected a list, found {}", kind_of(value.get_ref()));
+        s.fault(notes, KEY, value.span(), fault(cause));
+        return Vec::new();
+    };
+    if entries.is_empty() {
+        let cause = "nobody could send; \"0.0.0.0/0\" and \"::/0\" let everyone".to_owned();
+        s.fault(notes, KEY, value.span(), fault(cause));
+    } else if entries.len() > MOST_SOURCES {
+        let cause = format!("{} entries; at most {MOST_SOURCES}", entries.len());
+        s.fault(notes, KEY, value.span(), fault(cause));
+    }
+    let mut networks = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match network(entry.get_ref()) {
+            Ok(network) => networks.push(network),
+            Err(bad) => s.fault(notes, KEY, entry.span(), bad),
+        }
+    }
+    networks
+}

@@ -1,0 +1,213 @@
+//! The five hosts and their cables; the picture is in the crate's head.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::Result;
+
+use crate::{Diode, Host, Loss};
+
+/// Who has which address. Constants, because every laboratory has namespaces of its own.
+pub mod address {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    /// The client in the BLUE zone.
+    pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 71, 1, 10);
+    /// BLUE in its zone.
+    pub const BLUE: Ipv4Addr = Ipv4Addr::new(10, 71, 1, 1);
+    /// BLUE on the link.
+    pub const BLUE_LINK: Ipv4Addr = Ipv4Addr::new(10, 71, 2, 1);
+    /// RED on the link.
+    pub const RED_LINK: Ipv4Addr = Ipv4Addr::new(10, 71, 2, 2);
+    /// RED in its zone.
+    pub const RED: Ipv4Addr = Ipv4Addr::new(10, 71, 3, 1);
+    /// The server in the RED zone.
+    pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 71, 3, 10);
+    /// The client in the BLUE zone, IPv6.
+    pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd71, 1, 0, 0, 0, 0, 0, 0x10);
+    /// BLUE in its zone, IPv6.
+    pub const BLUE_V6: Ipv6Addr = Ipv6Addr::new(0xfd71, 1, 0, 0, 0, 0, 0, 1);
+    /// RED in its zone, IPv6.
+    pub const RED_V6: Ipv6Addr = Ipv6Addr::new(0xfd71, 3, 0, 0, 0, 0, 0, 1);
+    /// The server in the RED zone, IPv6.
+    pub const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd71, 3, 0, 0, 0, 0, 0, 0x10);
+
+    /// The client's interface.
+    pub const CLIENT_IF: &str = "cli0";
+    /// BLUE's interface in its zone.
+    pub const BLUE_IF: &str = "blu0";
+    /// BLUE's interface on the link.
+    pub const BLUE_LINK_IF: &str = "blu1";
+    /// The diode's interface to BLUE.
+    pub const DIODE_BLUE_IF: &str = "dio0";
+    /// The diode's interface to RED.
+    pub const DIODE_RED_IF: &str = "dio1";
+    /// RED's interface on the link.
+    pub const RED_LINK_IF: &str = "red1";
+    /// RED's interface in its zone.
+    pub const RED_IF: &str = "red0";
+    /// The server's interface.
+    pub const SERVER_IF: &str = "srv0";
+
+    /// MAC address of BLUE on the link (locally administered, as all here).
+    pub const BLUE_LINK_MAC: &str = "02:00:00:00:00:01";
+    /// MAC address of RED on the link.
+    pub const RED_LINK_MAC: &str = "02:00:00:00:00:02";
+}
+
+/// How a laboratory is built.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// IP MTU of the link, in bytes.
+    pub mtu: u32,
+    /// IP MTU of both zones, in bytes.
+    pub zone_mtu: u32,
+    /// RX and TX queues of every interface.
+    pub queues: u32,
+    /// What the diode loses at first.
+    pub loss: Loss,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { mtu: 1500, zone_mtu: 1500, queues: 1, loss: Loss::None }
+    }
+}
+
+/// One end of a cable.
+#[derive(Debug, Clone, Copy)]
+pub struct Nic<'a> {
+    /// The host it is on.
+    pub host: &'a Host,
+    /// Interface name, at most 15 bytes.
+    pub name: &'a str,
+    /// MAC address; the kernel chooses one without.
+    pub mac: Option<&'a str>,
+}
+
+/// The laboratory: everything ends when it is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    /// Sends, in the BLUE zone.
+    pub client: Host,
+    /// Runs `relay blue`.
+    pub blue: Host,
+    /// The one-way link.
+    pub diode: Diode,
+    /// Runs `relay red`.
+    pub red: Host,
+    /// Receives, in the RED zone.
+    pub server: Host,
+}
+
+impl Lab {
+    /// Builds hosts, cables, addresses and routes. All is up and the diode forwards when it returns.
+    pub fn new(options: &Options) -> Result<Self> {
+        let lab = Self {
+            client: Host::new("client")?,
+            blue: Host::new("blue")?,
+            diode: Diode::new()?,
+            red: Host::new("red")?,
+            server: Host::new("server")?,
+        };
+        lab.cables(options)?;
+        lab.addresses()?;
+        lab.diode.install(options)?;
+        Ok(lab)
+    }
+
+    fn cables(&self, options: &Options) -> Result<()> {
+        use address as a;
+        let nic = |host, name, mac| Nic { host, name, mac };
+        let (client, blue, red, server) = (&self.client, &self.blue, &self.red, &self.server);
+        let diode = self.diode.host();
+        let zone = (options.zone_mtu, options.queues);
+        let link = (options.mtu, options.queues);
+        connect(nic(client, a::CLIENT_IF, None), nic(blue, a::BLUE_IF, None), zone.0, zone.1)?;
+        connect(nic(red, a::RED_IF, None), nic(server, a::SERVER_IF, None), zone.0, zone.1)?;
+        connect(
+            nic(blue, a::BLUE_LINK_IF, Some(a::BLUE_LINK_MAC)),
+            nic(diode, a::DIODE_BLUE_IF, None),
+            link.0,
+            link.1,
+        )?;
+        connect(nic(diode, a::DIODE_RED_IF, None), nic(red, a::RED_LINK_IF, Some(a::RED_LINK_MAC)), link.0, link.1)
+    }
+
+    fn addresses(&self) -> Result<()> {
+        use address as a;
+        for (host, interface) in [
+            (&self.blue, a::BLUE_LINK_IF),
+            (self.diode.host(), a::DIODE_BLUE_IF),
+            (self.diode.host(), a::DIODE_RED_IF),
+            (&self.red, a::RED_LINK_IF),
+        ] {
+            silence(host, interface)?;
+        }
+        self.client.ip_batch(&format!(
+            "addr add {}/24 dev cli0\naddr add {}/64 dev cli0 nodad\nlink set cli0 up\n\
+             route add default via {}\nroute add ::/0 via {}",
+            a::CLIENT,
+            a::CLIENT_V6,
+            a::BLUE,
+            a::BLUE_V6
+        ))?;
+        // ARP is off on the link, and without it the kernel would put its own MAC address into the frames.
+        self.blue.ip_batch(&format!(
+            "addr add {}/24 dev blu0\naddr add {}/64 dev blu0 nodad\nlink set blu0 up\n\
+             addr add {}/24 dev blu1\nlink set blu1 up\nneigh replace {} lladdr {} dev blu1 nud permanent",
+            a::BLUE,
+            a::BLUE_V6,
+            a::BLUE_LINK,
+            a::RED_LINK,
+            a::RED_LINK_MAC
+        ))?;
+        self.diode.host().ip_batch("link set dio0 up\nlink set dio1 up")?;
+        self.red.ip_batch(&format!(
+            "addr add {}/24 dev red1\nlink set red1 up\n\
+             addr add {}/24 dev red0\naddr add {}/64 dev red0 nodad\nlink set red0 up",
+            a::RED_LINK,
+            a::RED,
+            a::RED_V6
+        ))?;
+        self.server.ip_batch(&format!(
+            "addr add {}/24 dev srv0\naddr add {}/64 dev srv0 nodad\nlink set srv0 up\n\
+             route add default via {}\nroute add ::/0 via {}",
+            a::SERVER,
+            a::SERVER_V6,
+            a::RED,
+            a::RED_V6
+        ))?;
+        Ok(())
+    }
+
+    /// Lets the kernels of BLUE and RED forward IPv4 from client to server, as if there were no relay: the yardstick
+    /// of what the path itself can do.
+    pub fn forward_in_kernel(&self) -> Result<()> {
+        for host in [&self.blue, &self.red] {
+            host.sysctl("net/ipv4/ip_forward", "1")?;
+            host.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
+        }
+        self.red.sysctl("net/ipv4/conf/red1/rp_filter", "0")?;
+        self.blue.ip(&format!("route add {}/32 via {}", address::SERVER, address::RED_LINK)).map(drop)
+    }
+}
+
+/// Lays a veth cable between two hosts; both ends are down. `mtu` in bytes, `queues` for RX and TX each.
+pub fn connect(one: Nic, other: Nic, mtu: u32, queues: u32) -> Result<()> {
+    // Every end has an index of its own. The kernel reports a carrier up to a second late, and IPv6 waits for that
+    // report, when a veth's index equals its peer's, as it does in two fresh namespaces (net/core/link_watch.c).
+    static INDEX: AtomicU32 = AtomicU32::new(10);
+    let end = |nic: Nic| {
+        let index = INDEX.fetch_add(1, Ordering::Relaxed);
+        let mac = nic.mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
+        format!("{} index {index} mtu {mtu} numtxqueues {queues} numrxqueues {queues}{mac}", nic.name)
+    };
+    let netns = other.host.netns_path();
+    one.host.ip(&format!("link add {} type veth peer {} netns {netns}", end(one), end(other))).map(drop)
+}
+
+/// Keeps the kernel from talking on an interface by itself: no IPv6 neighbour discovery, no ARP.
+fn silence(host: &Host, interface: &str) -> Result<()> {
+    host.sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1")?;
+    host.ip(&format!("link set {interface} arp off")).map(drop)
+}

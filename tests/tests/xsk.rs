@@ -68,8 +68,8 @@ impl Path {
     }
 }
 
-/// Sends `count` packets with at most `window` on their way (fewer than any queue on the path holds), and checks that each
-/// arrives once, in order, intact.
+/// Sends `count` packets with at most `window` on their way (fewer than any queue on the path holds), and checks
+/// that each arrives once, in order, intact.
 fn exchange(path: &mut Path, count: u64, len: u32, window: u64) {
     let (mut sent, mut received) = (0, 0);
     while received < count {
@@ -310,7 +310,8 @@ fn rate(threaded: bool, len: u32) {
     });
     let mpps = |packets: u64| packets as f64 / limit.as_secs_f64() / 1e6;
     eprintln!(
-        "{len} B, threaded NAPI {threaded}: sent {:.2} Mpps, received {:.2} Mpps {:.1} Gb/s\n  {sender:?}\n  {receiver:?}",
+        "{len} B, threaded NAPI {threaded}: sent {:.2} Mpps, received {:.2} Mpps {:.1} Gb/s\n  \
+         {sender:?}\n  {receiver:?}",
         mpps(sender.completed),
         mpps(receiver.0.packets),
         receiver.0.bytes as f64 * 8.0 / limit.as_secs_f64() / 1e9,

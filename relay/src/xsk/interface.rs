@@ -1,7 +1,7 @@
 //! What a network interface is: index, MTU, MAC, queues.
 //!
-//! Asks by ioctl, which answers for the network namespace of the calling thread. sysfs shows the namespace that it was
-//! mounted in, so that it is only a fallback, and only where it is seen to speak of the same interface.
+//! Asks by ioctl, which answers for the network namespace of the calling thread. sysfs shows the namespace that it
+//! was mounted in, so that it is only a fallback, and only where it is seen to speak of the same interface.
 
 use std::fs;
 use std::os::fd::AsFd;

@@ -11,13 +11,13 @@
 //!
 //!   errors      causes and remedies          ring     cursors of the four rings
 //!   interface   index, MTU, MAC, queues      umem     packet memory, who owns which frame
-//!   sys         one wrapper per system call  socket   opening and binding
-//!                                            rx, tx   the packet paths
+//!   plan        limits, modes to try         socket   opening and binding
+//!   sys         one wrapper per system call  rx, tx   the packet paths
 //! ```
 //!
-//! A socket either receives or sends, because each interface of a diode relay is one-way per lane. The packet paths (`RxPath`,
-//! `TxPath`) borrow the umem instead of owning it, so that a socket with both over one umem needs no other code.
-//! Every socket is [`Send`]: a lane thread owns its own.
+//! A socket either receives or sends, because each interface of a diode relay is one-way per lane. The packet paths
+//! (`RxPath`, `TxPath`) borrow the umem instead of owning it, so that a socket with both over one umem needs no
+//! other code. Every socket is [`Send`]: a lane thread owns its own.
 //!
 //! Facts of copy mode that callers should know: one `sendto` takes a limited number of packets, so call
 //! [`TxSocket::kick`] as long as packets wait; a closed socket's queue stays busy for a moment, which
@@ -25,6 +25,7 @@
 
 mod errors;
 pub mod interface;
+mod plan;
 mod ring;
 mod rx;
 mod socket;
@@ -41,13 +42,14 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 pub use errors::{Call, XskError};
+pub use plan::{ZeroCopy, rx_packet_max};
 pub use rx::{GATHERED_MAX, RxConfig, RxCounters, RxSocket};
-pub use socket::{Mode, Statistics, ZeroCopy, rx_packet_max};
+pub use socket::{Mode, Statistics};
 pub use tx::{PACKET_MIN, TxConfig, TxCounters, TxSocket};
 pub use umem::{Frame, Pages};
 
-/// Waits until one of the descriptors (receiving sockets, event descriptors) is readable: true, or `timeout` is over or
-/// a signal came: false. At most 8 descriptors. Resolution: that of the kernel's timers, about 50 us.
+/// Waits until one of the descriptors (receiving sockets, event descriptors) is readable: true, or `timeout` is over
+/// or a signal came: false. At most 8 descriptors. Resolution: that of the kernel's timers, about 50 us.
 ///
 /// A receiving socket whose interface is down or gone never becomes readable: [`RxSocket::check`] tells.
 ///

@@ -1,5 +1,5 @@
-//! The packet paths over a real umem, with a test in the kernel's place: bytes arrive as they were sent, and every frame
-//! is always somewhere, once.
+//! The packet paths over a real umem, with a test in the kernel's place: bytes arrive as they were sent, and every
+//! frame is always somewhere, once.
 
 use std::collections::VecDeque;
 use std::io;

@@ -9,13 +9,13 @@
 //!   slots  . . . C x x x x x P . . . .    size is a power of two, index = cursor & (size - 1)
 //! ```
 //!
-//! Cursors are `u32` that only grow and wrap (`net/xdp/xsk_queue.h`). The producer writes slots, then stores its cursor
-//! with release; the consumer loads it with acquire, reads slots, then stores its own with release. Each side keeps a
-//! copy of the other's cursor and looks again only when the copy says that there is nothing to do: a cache line that the
-//! other core writes is then touched once a batch.
+//! Cursors are `u32` that only grow and wrap (`net/xdp/xsk_queue.h`). The producer writes slots, then stores its
+//! cursor with release; the consumer loads it with acquire, reads slots, then stores its own with release. Each side
+//! keeps a copy of the other's cursor and looks again only when the copy says that there is nothing to do: a cache
+//! line that the other core writes is then touched once a batch.
 //!
-//! A cursor that claims more than the ring holds is not believed: it is counted as a fault and the last good one stays.
-//! Every index is masked, so that no cursor, however wrong, leads out of the ring.
+//! A cursor that claims more than the ring holds is not believed: it is counted as a fault and the last good one
+//! stays. Every index is masked, so that no cursor, however wrong, leads out of the ring.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -176,8 +176,8 @@ impl<T: Slot> Producer<T> {
         room
     }
 
-    /// Shows everything pushed to the other side. Writes nothing if there is nothing new, so that an idle loop does not
-    /// take the cache line from the other core.
+    /// Shows everything pushed to the other side. Writes nothing if there is nothing new, so that an idle loop does
+    /// not take the cache line from the other core.
     pub(super) fn publish(&mut self) {
         let cursor = self.memory.producer();
         if cursor.load(Ordering::Relaxed) != self.next {
@@ -254,9 +254,9 @@ impl<T: Slot> Consumer<T> {
         }
     }
 
-    /// True when nothing can be popped. One load at most, no system call.
+    /// True when nothing can be popped. One load, no system call.
     pub(super) fn is_empty(&self) -> bool {
-        self.next == self.produced && self.memory.producer().load(Ordering::Relaxed) == self.next
+        self.memory.producer().load(Ordering::Relaxed) == self.next
     }
 
     /// How often the other side's cursor was impossible.

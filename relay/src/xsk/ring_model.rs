@@ -98,10 +98,14 @@ proptest! {
         prop_assert_eq!((producer.faults(), consumer.faults()), (0, 0));
     }
 
-    /// Whatever is written over the shared cursors, no call leaves the ring's memory (the address sanitizer and Miri can see
-    /// that), panics, or counts more than the ring holds.
+    /// Whatever is written over the shared cursors, no call leaves the ring's memory (the address sanitizer and Miri
+    /// can see that), panics, or counts more than the ring holds.
     #[test]
-    fn impossible_cursors_do_no_harm(size in size(), cursor in cursor(), moves in prop::collection::vec(any::<(u32, u32, bool)>(), 1..60)) {
+    fn impossible_cursors_do_no_harm(
+        size in size(),
+        cursor in cursor(),
+        moves in prop::collection::vec(any::<(u32, u32, bool)>(), 1..60),
+    ) {
         let ring = Plain::<Descriptor>::new(size, cursor);
         let (mut producer, mut consumer) = (ring.as_producer(), ring.as_consumer());
         for (theirs, ours, publish) in moves {

@@ -12,13 +12,14 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::errors::XskError;
+use super::plan::{Layout, ZeroCopy};
 use super::ring::{Consumer, Descriptor, Producer};
-use super::socket::{self, Layout, Mode, Socket, Statistics, ZeroCopy};
+use super::socket::{self, Mode, Socket, Statistics};
 use super::sys;
 use super::umem::{Frame, Umem};
 
-/// Bytes of the longest packet gathered from several frames: what an IP MTU can be at most (65,535 needs 16 bits),
-/// rounded up to hold its Ethernet header for all MTUs that drivers offer.
+/// Bytes of the longest packet gathered from several frames. Far above the 9,000-byte MTUs of jumbo links; longer
+/// packets are dropped and counted.
 pub const GATHERED_MAX: usize = 64 << 10;
 
 /// How to open an [`RxSocket`].
@@ -31,7 +32,8 @@ pub struct RxConfig {
     /// Slots of the RX ring: a power of two from 64 to 32,768. Packets that find it full are dropped by the kernel
     /// and counted (`rx_ring_full`).
     pub ring_size: u32,
-    /// Frames of the umem: 1 to 1,048,576. Should be at least `ring_size`, so that the RX ring can fill while as many wait.
+    /// Frames of the umem: 1 to 1,048,576. Should be at least `ring_size`, so that the RX ring can fill while as
+    /// many wait.
     pub frame_count: u32,
     /// Bytes of a frame: 2,048 or 4,096. A packet may have 256 less (see [`packet_max`](super::rx_packet_max)).
     pub frame_size: u32,
@@ -71,8 +73,8 @@ pub struct RxCounters {
     pub gathered: u64,
     /// Dropped because they were longer than [`GATHERED_MAX`].
     pub too_long: u64,
-    /// Descriptors that could not be true (outside the umem, over a frame's end, or of a frame that the kernel did not
-    /// have), and ring cursors that could not. Not 0 means a broken driver.
+    /// Descriptors that could not be true (outside the umem, over a frame's end, or of a frame that the kernel did
+    /// not have), and ring cursors that could not. Not 0 means a broken driver.
     pub kernel_faults: u64,
     /// Times the driver asked to be woken for the fill ring.
     pub wakeups: u64,
@@ -218,8 +220,8 @@ pub struct RxSocket {
 }
 
 impl RxSocket {
-    /// Opens a socket on one queue. Fills the fill ring before binding, asks for zero-copy and multi-buffer as configured
-    /// and takes what the kernel gives; [`Self::mode`] says what that was.
+    /// Opens a socket on one queue. Fills the fill ring before binding, asks for zero-copy and multi-buffer as
+    /// configured and takes what the kernel gives; [`Self::mode`] says what that was.
     ///
     /// # Errors
     /// Any [`XskError`]; each says what to do. Waits up to 1 s for a queue that another socket has just left.
@@ -260,8 +262,8 @@ impl RxSocket {
     /// [`Self::receive`] nor waiting notices that nothing can come any more.
     ///
     /// # Errors
-    /// [`XskError::Down`] while the interface is down: it may come back. [`XskError::NoInterface`] once it is gone: the
-    /// socket is of no use any more.
+    /// [`XskError::Down`] while the interface is down: it may come back. [`XskError::NoInterface`] once it is gone:
+    /// the socket is of no use any more.
     pub fn check(&self) -> Result<(), XskError> {
         sys::wake_rx(self.socket.as_fd()).map_err(|error| self.socket.failed("recvfrom", "RX ring", error))
     }

@@ -8,9 +8,9 @@
 //!      ^------------- fresh socket, next plan: zero-copy, then copy ------------'
 //! ```
 //!
-//! Each plan gets a fresh socket, because a refused bind leaves its flags on the umem (`XDP_USE_SG`). The fill ring is filled
-//! before bind, because several drivers need that for zero-copy. `XDP_USE_NEED_WAKEUP` is always asked for: every
-//! kernel whose ring offsets include the flag word (5.4) knows it.
+//! Each plan gets a fresh socket, because a refused bind leaves its flags on the umem (`XDP_USE_SG`). The fill ring
+//! is filled before bind, because several drivers need that for zero-copy. `XDP_USE_NEED_WAKEUP` is always asked
+//! for: every kernel whose ring offsets include the flag word (5.4) knows it.
 
 use std::fmt;
 use std::io;
@@ -21,39 +21,20 @@ use std::time::{Duration, Instant};
 
 use super::errors::XskError;
 use super::interface::{self, InterfaceInfo};
+use super::plan::{Layout, Plan, check, check_mtu, plans};
 use super::ring::{Consumer, Descriptor, Producer, RingMemory, Slot};
 use super::sys;
 use super::umem::{Pages, Umem};
 
-/// Bytes that the kernel keeps in front of each received packet (`XDP_PACKET_HEADROOM`, linux/bpf.h).
-const PACKET_HEADROOM: u32 = 256;
-/// Bytes of an Ethernet header and two VLAN tags, which come on top of the IP MTU.
-const LINK_HEADERS: u32 = 14 + 2 * 4;
 /// Slots of a ring that the kernel demands and nobody uses; small, a power of two.
 const UNUSED_RING: u32 = 64;
 /// Packets that one `sendto` may take in copy mode, instead of 32: a few batches, so that one call stays under 1 ms.
 const TX_BUDGET: u32 = 256;
-/// How long a queue may stay busy after its socket was closed: the kernel frees it from a work queue, in milliseconds
-/// on an idle machine. Longer means that somebody uses it.
+/// How long a queue (or locked memory) may stay busy after its socket was closed: the kernel frees it from a work
+/// queue, in milliseconds on an idle machine. Longer means that somebody uses it.
 const BUSY_WAIT: Duration = Duration::from_secs(1);
 /// Pause between two tries for a busy queue.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-/// Smallest ring: one batch of 64.
-const RING_MIN: u32 = 64;
-/// Largest RX or TX ring: more than 10 ms at 3 million packets/s, and only 512 KiB.
-const RING_MAX: u32 = 32 << 10;
-/// Most frames of a umem: 4 GiB of the larger ones.
-const FRAMES_MAX: u32 = 1 << 20;
-
-/// Whether to ask the driver for zero-copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ZeroCopy {
-    /// Ask for zero-copy, take copy mode if the driver refuses.
-    Prefer,
-    /// Copy mode only.
-    Never,
-}
-
 /// What a socket obtained. Its `Display` is made for a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
@@ -107,26 +88,6 @@ pub struct Statistics {
     pub tx_ring_empty: u64,
 }
 
-/// Bytes of the longest packet that one frame of `frame_size` bytes can receive.
-///
-/// The kernel keeps 256 bytes of each frame for the XDP program (`xp_create_and_assign_umem`, `net/xdp/xsk_buff_pool.c`).
-/// Longer ones need multi-buffer, and without it are dropped and counted in [`Statistics::rx_dropped`].
-pub const fn rx_packet_max(frame_size: u32) -> u32 {
-    frame_size.saturating_sub(PACKET_HEADROOM)
-}
-
-/// What both kinds of socket are configured with.
-pub(super) struct Layout<'a> {
-    pub(super) interface: &'a str,
-    pub(super) queue: u32,
-    pub(super) ring_size: u32,
-    pub(super) frame_count: u32,
-    pub(super) frame_size: u32,
-    pub(super) zero_copy: ZeroCopy,
-    pub(super) multi_buffer: bool,
-    pub(super) huge_pages: bool,
-}
-
 /// The rings of a receiving socket.
 pub(super) struct RxRings {
     pub(super) rx: Consumer<Descriptor>,
@@ -178,39 +139,6 @@ impl AsFd for Socket {
     }
 }
 
-/// One way to bind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Plan {
-    zero_copy: bool,
-    multi_buffer: bool,
-}
-
-impl Plan {
-    fn flags(self) -> u16 {
-        let copying = if self.zero_copy { libc::XDP_ZEROCOPY } else { libc::XDP_COPY };
-        let spanning = if self.multi_buffer { libc::XDP_USE_SG } else { 0 };
-        libc::XDP_USE_NEED_WAKEUP | copying | spanning
-    }
-
-    fn flag_names(self) -> String {
-        let copying = if self.zero_copy { "XDP_ZEROCOPY" } else { "XDP_COPY" };
-        format!("{copying}{}", if self.multi_buffer { "|XDP_USE_SG" } else { "" })
-    }
-}
-
-/// The ways to bind, best first. Packets that need several frames matter more than zero-copy; where none needs
-/// them, zero-copy matters more.
-fn plans(zero_copy: ZeroCopy, multi_buffer: bool, must_span: bool) -> Vec<Plan> {
-    let copying: &[bool] = if zero_copy == ZeroCopy::Prefer { &[true, false] } else { &[false] };
-    let spanning: &[bool] = match (multi_buffer, must_span) {
-        (true, true) => &[true],
-        (true, false) => &[true, false],
-        (false, _) => &[false],
-    };
-    let plan = |&zero_copy| spanning.iter().map(move |&multi_buffer| Plan { zero_copy, multi_buffer });
-    copying.iter().flat_map(plan).collect()
-}
-
 /// One of the four rings, as the kernel names it.
 struct RingKind {
     name: &'static str,
@@ -251,8 +179,9 @@ struct Unbound<'a> {
 }
 
 impl Unbound<'_> {
-    /// A socket with its umem registered. `again`: an earlier socket of ours had it and may still be going away.
-    fn new<'a>(label: &'a str, umem: &Umem, again: bool) -> Result<Unbound<'a>, XskError> {
+    /// A socket with its umem registered. The memory of a socket just closed counts against the limit of locked
+    /// memory for a moment longer, so that ENOBUFS is an error only when it stays.
+    fn new<'a>(label: &'a str, umem: &Umem) -> Result<Unbound<'a>, XskError> {
         let fd = sys::socket(libc::AF_XDP, libc::SOCK_RAW);
         let fd = fd.map_err(|error| XskError::system("socket", format!("AF_XDP, {label}"), error))?;
         let region = libc::xdp_umem_reg {
@@ -263,9 +192,8 @@ impl Unbound<'_> {
             flags: 0,
             tx_metadata_len: 0,
         };
-        let limit = if again { BUSY_WAIT } else { Duration::ZERO };
         let register = || sys::set_option(fd.as_fd(), libc::XDP_UMEM_REG, &region);
-        retry(libc::ENOBUFS, limit, register).map_err(|error| {
+        retry(libc::ENOBUFS, BUSY_WAIT, register).map_err(|error| {
             let arguments = format!("XDP_UMEM_REG, {} bytes, {label}", umem.len());
             XskError::system("setsockopt", arguments, error)
         })?;
@@ -310,7 +238,7 @@ fn retry<T>(errno: i32, limit: Duration, mut f: impl FnMut() -> io::Result<T>) -
 
 /// Moves free frames into a fill ring, at most `max`, and shows them to the kernel.
 pub(super) fn fill(umem: &mut Umem, ring: &mut Producer<u64>, max: u32) {
-    for _ in 0..max {
+    for _ in 0..max.min(umem.free()) {
         if !ring.has_room() {
             break;
         }
@@ -324,6 +252,7 @@ pub(super) fn fill(umem: &mut Umem, ring: &mut Producer<u64>, max: u32) {
 /// Opens a socket with RX and fill rings; every frame is in the fill ring.
 pub(super) fn open_rx(layout: &Layout<'_>) -> Result<(Socket, RxRings, Umem), XskError> {
     let info = interface::info(layout.interface)?;
+    check(layout, info.rx_queues, layout.frame_count)?;
     let must_span = check_mtu(layout, info.mtu, false)?;
     open(layout, info, must_span, layout.frame_count, |socket, umem| {
         socket.make(&COMPLETION, UNUSED_RING)?;
@@ -338,6 +267,7 @@ pub(super) fn open_rx(layout: &Layout<'_>) -> Result<(Socket, RxRings, Umem), Xs
 pub(super) fn open_tx(layout: &Layout<'_>, receive_frames: u32) -> Result<(Socket, TxRings, Umem), XskError> {
     let info = interface::info(layout.interface)?;
     let frames = layout.frame_count.saturating_add(receive_frames);
+    check(layout, info.tx_queues, frames)?;
     let (mut socket, rings, umem) = open(layout, info, false, frames, |socket, umem| {
         // The completion ring takes every frame, so that it is never what stops the kernel from sending.
         let completion = Consumer::new(socket.ring(&COMPLETION, layout.frame_count.next_power_of_two())?);
@@ -360,7 +290,6 @@ fn open<R>(
     frames: u32,
     prepare: impl Fn(&Unbound<'_>, &mut Umem) -> Result<R, XskError>,
 ) -> Result<(Socket, R, Umem), XskError> {
-    check(layout, info, frames)?;
     let label = format!("interface {}, queue {}", layout.interface, layout.queue);
     sys::raise_memlock();
     let mut umem = Umem::new(frames, layout.frame_size, layout.huge_pages).map_err(|error| {
@@ -369,7 +298,7 @@ fn open<R>(
     let mut refused = None;
     let mut last = None;
     for plan in plans(layout.zero_copy, layout.multi_buffer, must_span) {
-        let unbound = Unbound::new(&label, &umem, last.is_some())?;
+        let unbound = Unbound::new(&label, &umem)?;
         let rings = prepare(&unbound, &mut umem)?;
         let bind = || sys::bind_xdp(unbound.fd.as_fd(), info.index, layout.queue, plan.flags());
         match retry(libc::EBUSY, BUSY_WAIT, bind) {
@@ -412,103 +341,9 @@ fn mode(socket: &Unbound<'_>, plan: Plan, pages: Pages, refused: Option<i32>) ->
     Ok(Mode { zero_copy, zero_copy_refused, multi_buffer: plan.multi_buffer, pages, tx_budget: None })
 }
 
-/// Refuses what cannot work before the kernel says EINVAL to it.
-fn check(layout: &Layout<'_>, info: InterfaceInfo, frames: u32) -> Result<(), XskError> {
-    let Layout { interface, queue, ring_size, frame_size, .. } = *layout;
-    let queues = info.rx_queues.max(info.tx_queues);
-    if queue >= queues {
-        let what = format!("interface {interface} has no queue {queue}");
-        let remedy = format!("it has {queues}: use 0 to {} (`ethtool -L {interface}` changes how many)", queues - 1);
-        return Err(XskError::config(what, remedy));
-    }
-    if !ring_size.is_power_of_two() || !(RING_MIN..=RING_MAX).contains(&ring_size) {
-        let remedy = format!("use a power of two from {RING_MIN} to {RING_MAX}");
-        return Err(XskError::config(format!("interface {interface}: a ring of {ring_size} slots"), remedy));
-    }
-    if frame_size != 2048 && frame_size != 4096 {
-        let what = format!("interface {interface}: frames of {frame_size} bytes");
-        return Err(XskError::config(what, "use 2048 or 4096"));
-    }
-    if layout.frame_count == 0 || frames > FRAMES_MAX {
-        let remedy = format!("use 1 to {FRAMES_MAX}");
-        return Err(XskError::config(format!("interface {interface}: {frames} frames"), remedy));
-    }
-    Ok(())
-}
-
-/// Whether packets of the interface's MTU need more than one frame; an error if they do and may not. `refused`: the
-/// kernel has refused `XDP_USE_SG`.
-fn check_mtu(layout: &Layout<'_>, mtu: u32, refused: bool) -> Result<bool, XskError> {
-    let packet_max = rx_packet_max(layout.frame_size);
-    let needed = mtu.saturating_add(LINK_HEADERS);
-    if needed <= packet_max {
-        return Ok(false);
-    }
-    if layout.multi_buffer && !refused {
-        return Ok(true);
-    }
-    let fits_larger = layout.frame_size < 4096 && needed <= rx_packet_max(4096);
-    Err(XskError::Mtu {
-        interface: layout.interface.to_owned(),
-        mtu,
-        needed,
-        packet_max,
-        mtu_max: packet_max.saturating_sub(LINK_HEADERS),
-        multi_buffer: if refused { "refused by the kernel" } else { "off" },
-        alternative: match (fits_larger, refused) {
-            (true, _) => ", or use frames of 4096 bytes",
-            (false, false) => ", or turn multi-buffer on",
-            (false, true) => "",
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn layout(frame_size: u32, multi_buffer: bool) -> Layout<'static> {
-        let zero_copy = ZeroCopy::Prefer;
-        let (interface, queue, ring_size, frame_count) = ("blu0", 0, 64, 64);
-        let huge_pages = false;
-        Layout { interface, queue, ring_size, frame_count, frame_size, zero_copy, multi_buffer, huge_pages }
-    }
-
-    const INFO: InterfaceInfo = InterfaceInfo { index: 1, mtu: 1500, mac: [0; 6], rx_queues: 2, tx_queues: 1 };
-
-    #[test]
-    fn plans_put_zero_copy_first_unless_packets_must_span_frames() {
-        let both = [(true, true), (true, false), (false, true), (false, false)];
-        let as_pairs = |plans: Vec<Plan>| plans.iter().map(|p| (p.zero_copy, p.multi_buffer)).collect::<Vec<_>>();
-        assert_eq!(as_pairs(plans(ZeroCopy::Prefer, true, false)), both);
-        assert_eq!(as_pairs(plans(ZeroCopy::Prefer, true, true)), [(true, true), (false, true)]);
-        assert_eq!(as_pairs(plans(ZeroCopy::Never, false, false)), [(false, false)]);
-    }
-
-    #[test]
-    fn an_mtu_fits_one_frame_up_to_its_headroom() {
-        assert_eq!(rx_packet_max(2048), 1792);
-        assert_eq!(rx_packet_max(4096), 3840);
-        assert!(matches!(check_mtu(&layout(2048, false), 1770, false), Ok(false)));
-        assert!(matches!(check_mtu(&layout(2048, true), 1771, false), Ok(true)));
-        let text = check_mtu(&layout(2048, false), 1771, false).unwrap_err().to_string();
-        for part in ["blu0", "1771", "1793", "1792", "mtu 1770", "4096"] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        let text = check_mtu(&layout(4096, true), 9000, true).unwrap_err().to_string();
-        assert!(text.contains("refused by the kernel"), "{text}");
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_refused_with_their_remedy() {
-        assert!(check(&layout(2048, true), INFO, 64).is_ok());
-        let refused = |layout: Layout<'_>, frames| check(&layout, INFO, frames).unwrap_err().to_string();
-        assert!(refused(Layout { queue: 2, ..layout(2048, true) }, 64).contains("use 0 to 1"));
-        assert!(refused(Layout { ring_size: 100, ..layout(2048, true) }, 64).contains("power of two"));
-        assert!(refused(Layout { ring_size: 32, ..layout(2048, true) }, 64).contains("power of two"));
-        assert!(refused(layout(3000, true), 64).contains("2048 or 4096"));
-        assert!(refused(layout(2048, true), FRAMES_MAX + 1).contains("frames"));
-    }
 
     #[test]
     fn a_busy_queue_is_tried_again_but_not_for_ever() {

@@ -169,8 +169,8 @@ pub(super) fn wake_tx(fd: BorrowedFd<'_>) -> io::Result<()> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Tells the driver that the fill ring has frames again. Never blocks, never allocates. `ENETDOWN` while the interface is
-/// down, `ENXIO` once it is gone (`xsk_check_common`, `net/xdp/xsk.c`).
+/// Tells the driver that the fill ring has frames again. Never blocks, never allocates. `ENETDOWN` while the
+/// interface is down, `ENXIO` once it is gone (`xsk_check_common`, `net/xdp/xsk.c`).
 pub(super) fn wake_rx(fd: BorrowedFd<'_>) -> io::Result<()> {
     let (none, flags) = (ptr::null_mut(), libc::MSG_DONTWAIT);
     // SAFETY: an empty buffer: no memory is passed.
@@ -178,8 +178,8 @@ pub(super) fn wake_rx(fd: BorrowedFd<'_>) -> io::Result<()> {
     if received < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Waits until a descriptor is readable or in error (true) or the time is over (false). Looks at the first [`POLL_MAX`]
-/// only.
+/// Waits until a descriptor is readable or in error (true) or the time is over (false). Looks at the first
+/// [`POLL_MAX`] only.
 pub(super) fn poll_readable(fds: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
     let mut set = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; POLL_MAX];
     for (entry, fd) in set.iter_mut().zip(fds) {

@@ -12,8 +12,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::errors::XskError;
+use super::plan::{Layout, ZeroCopy};
 use super::ring::{Consumer, Descriptor, Producer};
-use super::socket::{self, Layout, Mode, Socket, Statistics, ZeroCopy};
+use super::socket::{self, Mode, Socket, Statistics};
 use super::sys;
 use super::umem::{Frame, Umem};
 
@@ -40,8 +41,9 @@ pub struct TxConfig {
     pub zero_copy: ZeroCopy,
     /// Whether to try huge pages.
     pub huge_pages: bool,
-    /// Extra frames lent to the driver for good. A driver in zero-copy mode takes over the RX queue of the same number
-    /// too: without frames, the kernel itself receives nothing on it (ARP, TCP). 0 where nothing needs to be received.
+    /// Extra frames lent to the driver for good. A driver in zero-copy mode takes over the RX queue of the same
+    /// number too: without frames, the kernel itself receives nothing on it (ARP, TCP). 0 where nothing needs to be
+    /// received.
     pub receive_frames: u32,
 }
 
@@ -246,8 +248,8 @@ impl TxSocket {
         self.path.release(&mut self.umem, frame);
     }
 
-    /// Shows everything submitted to the kernel, and calls it as long as packets wait and it takes some. Call it after
-    /// each batch, and again later while it returns more than 0, also if nothing new was submitted: nobody else
+    /// Shows everything submitted to the kernel, and calls it as long as packets wait and it takes some. Call it
+    /// after each batch, and again later while it returns more than 0, also if nothing new was submitted: nobody else
     /// empties the ring. Returns how many packets still wait.
     ///
     /// EAGAIN, EBUSY, ENOBUFS, ENOMEM and ENETDOWN are counted, not returned.

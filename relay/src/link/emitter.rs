@@ -32,7 +32,7 @@ pub(super) struct Emitter<P: TxPort> {
     pacer: Option<Pacer>,
     /// Sealed frames that may not leave yet.
     staged: VecDeque<(P::Frame, usize)>,
-    /// Frames handed to the port since the last kick.
+    /// The port was given frames that it has not sent yet.
     unkicked: bool,
     pub(super) counters: SenderCounters,
 }
@@ -98,13 +98,16 @@ impl<P: TxPort> Emitter<P> {
         None
     }
 
-    /// Makes sure that the port sends what it was given.
-    pub(super) fn kick(&mut self) -> std::io::Result<()> {
-        if std::mem::take(&mut self.unkicked) || !self.staged.is_empty() { self.port.kick() } else { Ok(()) }
+    /// Makes sure that the port sends what it was given. True: not all of it has left yet.
+    pub(super) fn kick(&mut self) -> std::io::Result<bool> {
+        if self.unkicked {
+            self.unkicked = self.port.kick()?;
+        }
+        Ok(self.unkicked)
     }
 
-    /// Frames that wait for the link's rate or for room in the port.
-    pub(super) fn staged(&self) -> usize {
-        self.staged.len()
+    /// Has everything left?
+    pub(super) fn is_empty(&self) -> bool {
+        self.staged.is_empty() && !self.unkicked
     }
 }

@@ -188,8 +188,8 @@ impl TxPort for MemoryLink {
         Ok(())
     }
 
-    fn kick(&mut self) -> io::Result<()> {
-        Ok(())
+    fn kick(&mut self) -> io::Result<bool> {
+        Ok(false)
     }
 
     fn overhead_bytes(&self) -> usize {

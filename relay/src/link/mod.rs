@@ -3,6 +3,8 @@
 //! come as byte slices, time comes as a parameter, so that a test can be any network. The return link is the same
 //! pair the other way round.
 //!
+//! `xdp`, `socket` and `memory` are ports: the only places here that touch the system.
+//!
 //! Neither side ever blocks, allocates per frame, reads a clock, or knows what a record means.
 //!
 //! ```text
@@ -21,7 +23,9 @@ mod pool;
 mod port;
 mod receiver;
 mod sender;
+pub mod socket;
 mod walker;
+pub mod xdp;
 
 pub use emitter::SenderCounters;
 pub use pacer::Rate;

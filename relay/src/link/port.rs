@@ -20,8 +20,8 @@ pub trait TxPort {
     /// Queues a frame of `len` bytes for sending; gives it back if there is no room now.
     fn submit(&mut self, frame: Self::Frame, len: usize) -> Result<(), Self::Frame>;
 
-    /// Makes sure that what was submitted leaves. Call once a batch, and while anything is waiting.
-    fn kick(&mut self) -> io::Result<()>;
+    /// Makes sure that what was submitted leaves. Call once a batch. True: something still waits, call again.
+    fn kick(&mut self) -> io::Result<bool>;
 
     /// Bytes that the port puts around every frame on the link, for pacing.
     fn overhead_bytes(&self) -> usize;

@@ -191,7 +191,9 @@ impl<P: TxPort> Sender<P> {
         if let Some(at) = self.emitter.release(now) {
             next = next.min(at);
         }
-        self.emitter.kick()?;
+        if self.emitter.kick()? {
+            next = next.min(now + RETRY_NS);
+        }
         Ok(if next <= now { now + RETRY_NS } else { next })
     }
 
@@ -232,9 +234,9 @@ impl<P: TxPort> Sender<P> {
         self.heartbeat(now);
     }
 
-    /// Has everything been handed to the port?
+    /// Has everything left?
     pub fn is_drained(&self) -> bool {
-        self.open.is_empty() && self.emitter.staged() == 0
+        self.open.is_empty() && self.emitter.is_empty()
     }
 
     /// What was sent so far.

@@ -1,1 +1,25 @@
-//! To come.
+//! Sessions: who sends (BLUE) and what came of it (RED). No I/O; time is a parameter.
+//!
+//! Owns UUIDs, the table of flows with its limits and expiry, rates per stream, and the sequence account of a session on
+//! the receiving side. Knows nothing of frames or sockets.
+
+mod flows;
+mod rate;
+mod track;
+
+pub use flows::{FlowKey, FlowTable, OpenError, SessionLimit, StreamRules};
+pub use rate::SharedRate;
+pub use track::{Heard, Track};
+
+/// A session's UUID.
+pub type SessionId = [u8; 16];
+
+/// A new UUID: version 7 (RFC 9562, 5.7), so that they sort by time in logs.
+pub fn new_id() -> SessionId {
+    uuid::Uuid::now_v7().into_bytes()
+}
+
+/// The UUID as people read it.
+pub fn display(id: SessionId) -> uuid::fmt::Hyphenated {
+    uuid::Uuid::from_bytes(id).hyphenated()
+}

@@ -1,0 +1,258 @@
+//! The flows of one BLUE lane: which source has which session.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use rustc_hash::FxBuildHasher;
+
+use super::{SessionId, new_id};
+use crate::link::Nanos;
+
+/// An ended session is announced so often, at heartbeats: two may be lost with their blocks.
+const END_MARKS: u8 = 3;
+/// Ends that wait to be announced: beyond it the oldest is no longer repeated. 64 bytes each.
+const ENDED_MAX: usize = 65_536;
+
+/// How many sessions a stream may have, counted over all lanes.
+#[derive(Debug)]
+pub struct SessionLimit {
+    max: u32,
+    live: Arc<AtomicU32>,
+}
+
+impl SessionLimit {
+    /// At most `max`.
+    pub fn new(max: u32) -> Self {
+        Self { max, live: Arc::default() }
+    }
+
+    /// Another limit for the same sessions: those that live now go on counting.
+    #[must_use]
+    pub fn with_max(&self, max: u32) -> Self {
+        Self { max, live: Arc::clone(&self.live) }
+    }
+
+    /// The limit.
+    pub fn max(&self) -> u32 {
+        self.max
+    }
+
+    /// Sessions that live now.
+    pub fn live(&self) -> u32 {
+        self.live.load(Relaxed)
+    }
+
+    fn enter(&self) -> bool {
+        self.live.try_update(Relaxed, Relaxed, |live| (live < self.max).then_some(live + 1)).is_ok()
+    }
+
+    fn leave(&self) {
+        self.live.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What a flow table needs to know of its streams, by slot.
+pub trait StreamRules {
+    /// The stream's limit, `None` if the stream is gone.
+    fn limit(&self, slot: u16) -> Option<&SessionLimit>;
+    /// A session without traffic for this long is over.
+    fn idle_ns(&self, slot: u16) -> Nanos;
+}
+
+/// A flow: who sends to which stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// The sender.
+    pub source: SocketAddr,
+    /// The stream's slot.
+    pub slot: u16,
+}
+
+#[derive(Debug)]
+struct Flow {
+    id: SessionId,
+    next_sequence: u32,
+    last_at: Nanos,
+}
+
+#[derive(Debug)]
+struct Ended {
+    slot: u16,
+    id: SessionId,
+    next_sequence: u32,
+    marks_left: u8,
+}
+
+/// The stream has as many sessions as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// As many sessions as it may.
+    #[error("session limit reached")]
+    Limit,
+    /// The stream is gone.
+    #[error("no such stream")]
+    NoStream,
+}
+
+/// Flows of one lane.
+#[derive(Debug, Default)]
+pub struct FlowTable {
+    flows: std::collections::HashMap<FlowKey, Flow, FxBuildHasher>,
+    ended: VecDeque<Ended>,
+}
+
+impl FlowTable {
+    /// The session of `key` and the number of its next datagram, which is thereby used. Opens a session if there is
+    /// none; the third value says so.
+    pub fn next(
+        &mut self,
+        now: Nanos,
+        key: FlowKey,
+        rules: &impl StreamRules,
+    ) -> Result<(SessionId, u32, bool), OpenError> {
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.last_at = now;
+            let sequence = flow.next_sequence;
+            flow.next_sequence = sequence.wrapping_add(1);
+            return Ok((flow.id, sequence, false));
+        }
+        let limit = rules.limit(key.slot).ok_or(OpenError::NoStream)?;
+        if !limit.enter() {
+            return Err(OpenError::Limit);
+        }
+        let id = new_id();
+        self.flows.insert(key, Flow { id, next_sequence: 1, last_at: now });
+        Ok((id, 0, true))
+    }
+
+    /// Gives the number that [`FlowTable::next`] just used back: its datagram did not go out.
+    pub fn undo(&mut self, key: FlowKey) {
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.next_sequence = flow.next_sequence.wrapping_sub(1);
+        }
+    }
+
+    /// Ends sessions that were idle too long or whose stream is gone; `each` is told.
+    pub fn expire(&mut self, now: Nanos, rules: &impl StreamRules, mut each: impl FnMut(&FlowKey, SessionId)) {
+        let ended = &mut self.ended;
+        self.flows.retain(|key, flow| {
+            let limit = rules.limit(key.slot);
+            let keep = limit.is_some() && now.saturating_sub(flow.last_at) < rules.idle_ns(key.slot);
+            if !keep {
+                each(key, flow.id);
+                if let Some(limit) = limit {
+                    limit.leave();
+                }
+                ended.push_back(Ended {
+                    slot: key.slot,
+                    id: flow.id,
+                    next_sequence: flow.next_sequence,
+                    marks_left: END_MARKS,
+                });
+            }
+            keep
+        });
+        while self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
+    }
+
+    /// Ends every session.
+    pub fn end_all(&mut self, rules: &impl StreamRules) {
+        for (key, flow) in self.flows.drain() {
+            if let Some(limit) = rules.limit(key.slot) {
+                limit.leave();
+            }
+            let (slot, id, next_sequence) = (key.slot, flow.id, flow.next_sequence);
+            self.ended.push_back(Ended { slot, id, next_sequence, marks_left: END_MARKS });
+        }
+    }
+
+    /// Announces every session: `mark` gets slot, session, next sequence, and whether it has ended; it returns false
+    /// if it could not take the mark now.
+    pub fn marks(&mut self, mut mark: impl FnMut(u16, SessionId, u32, bool) -> bool) {
+        for (key, flow) in &self.flows {
+            mark(key.slot, flow.id, flow.next_sequence, false);
+        }
+        self.ended.retain_mut(|ended| {
+            if mark(ended.slot, ended.id, ended.next_sequence, true) {
+                ended.marks_left -= 1;
+            }
+            ended.marks_left > 0
+        });
+    }
+
+    /// Live sessions of this lane.
+    pub fn live(&self) -> usize {
+        self.flows.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Rules(SessionLimit);
+
+    impl StreamRules for Rules {
+        fn limit(&self, slot: u16) -> Option<&SessionLimit> {
+            (slot == 0).then_some(&self.0)
+        }
+        fn idle_ns(&self, _: u16) -> Nanos {
+            100
+        }
+    }
+
+    fn key(port: u16) -> FlowKey {
+        FlowKey { source: SocketAddr::from(([10, 0, 0, 1], port)), slot: 0 }
+    }
+
+    #[test]
+    fn a_flow_keeps_its_session_and_counts() {
+        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(8)));
+        let (id, first, opened) = table.next(0, key(1), &rules).expect("room");
+        assert_eq!((first, opened), (0, true));
+        assert_eq!(table.next(50, key(1), &rules), Ok((id, 1, false)));
+        table.undo(key(1));
+        assert_eq!(table.next(50, key(1), &rules), Ok((id, 1, false)));
+        assert_ne!(table.next(50, key(2), &rules).expect("room").0, id);
+    }
+
+    #[test]
+    fn the_limit_holds_over_lanes_and_is_free_again_after_idling() {
+        let (mut one, mut other, rules) = (FlowTable::default(), FlowTable::default(), Rules(SessionLimit::new(2)));
+        assert!(one.next(0, key(1), &rules).is_ok());
+        assert!(other.next(0, key(2), &rules).is_ok());
+        assert_eq!(one.next(0, key(3), &rules), Err(OpenError::Limit));
+        let mut ended = 0;
+        other.expire(100, &rules, |_, _| ended += 1);
+        assert_eq!((ended, rules.0.live()), (1, 1));
+        assert!(one.next(100, key(3), &rules).is_ok());
+    }
+
+    #[test]
+    fn an_end_is_announced_three_times() {
+        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(2)));
+        table.next(0, key(1), &rules).expect("room");
+        table.end_all(&rules);
+        let mut ends = 0;
+        for round in 0..10 {
+            table.marks(|_, _, sequence, ended| {
+                assert!(ended);
+                assert_eq!(sequence, 1);
+                ends += u32::from(round > 0);
+                round > 0
+            });
+        }
+        assert_eq!(ends, 3);
+        assert_eq!(rules.0.live(), 0);
+    }
+
+    #[test]
+    fn sessions_of_a_stream_that_is_gone_end() {
+        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(2)));
+        assert_eq!(table.next(0, FlowKey { slot: 9, ..key(1) }, &rules), Err(OpenError::NoStream));
+    }
+}

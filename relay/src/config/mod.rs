@@ -100,7 +100,7 @@ fn read(path: &Path) -> Result<String, Box<Problem>> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = String::from_utf8_lossy(&error.as_bytes()[..good]).matches('\n').count() + 1;
         problem(format!("line {line} of {name} is not UTF-8 text"), "save the file as UTF-8")
     })
 }

@@ -131,7 +131,9 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// The raw value of a key, marked as known.
     pub fn raw(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'i>>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.table.get(key)
     }
 

@@ -127,17 +127,13 @@ impl Transport {
         // A socket from before may be dead: one fresh attempt before the pause.
         let attempts = if self.socket.is_some() { 2 } else { 1 };
         for _ in 0..attempts {
-            match self.send_waiting(&mut outcome) {
-                Ok(()) => {
-                    self.pause = FIRST_PAUSE;
-                    self.not_before = None;
-                    return outcome;
-                }
-                Err(_) => {
-                    outcome.failures += 1;
-                    self.socket = None;
-                }
+            if self.send_waiting(&mut outcome).is_ok() {
+                self.pause = FIRST_PAUSE;
+                self.not_before = None;
+                return outcome;
             }
+            outcome.failures += 1;
+            self.socket = None;
         }
         self.not_before = Some(now + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

@@ -86,7 +86,8 @@ fn stream_keys(old: &Stream, new: &Stream) -> Vec<&'static str> {
 }
 
 /// Every key of the link shapes rings, sockets or keys that exist since the start. Those of
-/// `[link.fec]` are not among them: they reach a relay through its streams.
+/// `[link.fec]` are not among them, they reach a relay through its streams; nor is `link.driver`, which
+/// shows in the hosts' drivers.
 fn link_keys(old: &Site, new: &Site, restart: &mut Vec<String>) {
     let (old, new) = (&old.link, &new.link);
     let pairs = [

@@ -24,13 +24,15 @@ const MOST_FILE_BYTES: u64 = 4096;
 const OWNER_ONLY: u32 = 0o600;
 
 /// A pre-shared link key. Wiped on drop; its `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key(Zeroizing<[u8; KEY_BYTES]>);
+///
+/// Boxed, so that moving it leaves no copies behind.
+#[derive(Clone)]
+pub struct Key(Box<Zeroizing<[u8; KEY_BYTES]>>);
 
 impl Key {
     /// Takes over key bytes, for tests and for keys from elsewhere.
     pub fn from_bytes(mut bytes: [u8; KEY_BYTES]) -> Self {
-        let key = Self(Zeroizing::new(bytes));
+        let key = Self(Box::new(Zeroizing::new(bytes)));
         bytes.zeroize();
         key
     }
@@ -135,7 +137,7 @@ fn unhex(line: &[u8]) -> Option<Key> {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut key = Zeroizing::new([0_u8; KEY_BYTES]);
+    let mut key = Box::new(Zeroizing::new([0_u8; KEY_BYTES]));
     for (byte, pair) in key.iter_mut().zip(line.chunks_exact(2)) {
         *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
     }

@@ -39,6 +39,8 @@ use key::KeyError;
 use problem::{Class, Text};
 use section::{Notes, Section};
 
+/// The place that problems of the key file point to.
+const KEY_FILE: &str = "link.key_file";
 /// A site file of thousands of streams fits; whatever is larger is not a site file.
 const MOST_FILE_BYTES: u64 = 4 << 20;
 
@@ -98,7 +100,7 @@ fn read(path: &Path) -> Result<String, Box<Problem>> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = String::from_utf8_lossy(&error.as_bytes()[..good]).matches('\n').count() + 1;
         problem(format!("line {line} of {name} is not UTF-8 text"), "save the file as UTF-8")
     })
 }
@@ -144,37 +146,48 @@ fn site(notes: &mut Notes, document: &DeTable<'_>, folder: &Path) -> Site {
 
 /// A key file that is missing, wrong, or open to others.
 fn key_file(notes: &mut Notes, site: &Site, purpose: Purpose) {
-    const PLACE: &str = "link.key_file";
     let Some(path) = &site.link.key_file else { return };
-    let note = |notes: &Notes, cause: &str, message: String, remedy: &str| {
-        notes.about(PLACE, cause, message, remedy.to_owned())
-    };
     let found = match key::load(path) {
-        Ok(_) => match key::exposed_mode(path) {
-            Ok(Some(mode)) => {
-                let cause = format!("its mode is {mode:04o}");
-                let message = format!("key file {} is open to other users", path.display());
-                note(notes, &cause, message, "`chmod 600` it; make a new one if others had access")
-                    .map(Problem::warning)
-            }
-            Ok(None) | Err(_) => None,
-        },
-        Err(error) => {
-            let (cause, remedy) = match &error {
-                KeyError::Missing(_) => {
-                    ("there is no such file", "`relay keygen` writes one; both hosts need the same")
-                }
-                KeyError::Unreadable { .. } => {
-                    ("cannot be read", "make it readable by the relay's user, and nobody else")
-                }
-                _ => ("not a key file", "it must hold 64 hexadecimal digits; `relay keygen` writes one"),
-            };
-            let elsewhere = matches!(error, KeyError::Missing(_) | KeyError::Unreadable { .. });
-            let problem = note(notes, cause, error.to_string(), remedy);
-            if purpose == Purpose::Check && elsewhere { problem.map(Problem::warning) } else { problem }
-        }
+        Ok(_) => open_to_others(notes, path),
+        Err(error) => bad_key_file(notes, path, &error, purpose),
     };
     notes.problems.extend(found);
+}
+
+fn open_to_others(notes: &Notes, path: &Path) -> Option<Problem> {
+    // A file that vanished since it was read is not open to anyone.
+    let mode = key::exposed_mode(path).ok().flatten()?;
+    let cause = format!("its mode is {mode:04o}");
+    let message = format!("key file {} is open to other users", path.display());
+    let remedy = "`chmod 600` it; make a new one if others had access";
+    notes.about(KEY_FILE, &cause, message, remedy.to_owned()).map(Problem::warning)
+}
+
+fn bad_key_file(notes: &Notes, path: &Path, error: &KeyError, purpose: Purpose) -> Option<Problem> {
+    let name = path.display();
+    let (message, cause, remedy) = match error {
+        KeyError::Missing(_) => (
+            format!("key file {name} is missing"),
+            "there is no such file".to_owned(),
+            format!("`relay keygen {name}` writes one; both hosts need the same"),
+        ),
+        KeyError::Unreadable { source, .. } => (
+            format!("cannot read key file {name}"),
+            source.to_string(),
+            "make it readable by the relay's user, and nobody else".to_owned(),
+        ),
+        other => (
+            format!("{name} is not a key file"),
+            match other {
+                KeyError::Format { cause, .. } => cause.clone(),
+                other => other.to_string(),
+            },
+            "it must hold one line of 64 hexadecimal digits; `relay keygen` writes one".to_owned(),
+        ),
+    };
+    let problem = notes.about(KEY_FILE, &cause, message, remedy)?;
+    let elsewhere = matches!(error, KeyError::Missing(_) | KeyError::Unreadable { .. });
+    Some(if purpose == Purpose::Check && elsewhere { problem.warning() } else { problem })
 }
 
 /// Errors if there is any; of broken syntax only what surely is one.

@@ -131,7 +131,9 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// The raw value of a key, marked as known.
     pub fn raw(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'i>>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.table.get(key)
     }
 
@@ -139,12 +141,18 @@ impl<'a, 'i> Section<'a, 'i> {
     pub fn table(&mut self, notes: &mut Notes, key: &'static str) -> Option<Section<'a, 'i>> {
         let value = self.raw(key)?;
         let full = self.full(key);
+        // Tables within a stream have no `[name]` of their own in the file.
+        let (title, form) = if self.title.starts_with("[[") || self.title.starts_with('`') {
+            (format!("`{key}` of {}", self.title), format!("`{key} = {{ ... }}`"))
+        } else {
+            (format!("[{full}]"), format!("`[{full}]` and its keys below"))
+        };
         if let DeValue::Table(table) = value.get_ref() {
             notes.places.insert(full.clone(), value.span());
-            return Some(Section::new(&full, &format!("[{full}]"), value.span(), table));
+            return Some(Section::new(&full, &title, value.span(), table));
         }
         let cause = format!("expected a table, found {}", kind_of(value.get_ref()));
-        let fault = Fault::new("is not a table", cause, format!("write `[{full}]` and its keys below"));
+        let fault = Fault::new("is not a table", cause, format!("write {form}"));
         self.fault(notes, key, value.span(), fault);
         None
     }

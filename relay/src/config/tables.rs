@@ -53,7 +53,7 @@ pub(super) fn link(notes: &mut Notes, root: &mut Section<'_, '_>, folder: &Path)
     link.key_file = s.get(notes, "key_file", path).map(|path| folder.join(path));
     link.driver = s.get(notes, "driver", one_of(DRIVERS)).unwrap_or(link.driver);
     link.heartbeat = s
-        .get(notes, "heartbeat", duration(Duration::from_millis(10), Duration::from_secs(60)))
+        .get(notes, "heartbeat", duration(Duration::from_millis(10), Duration::from_mins(1)))
         .unwrap_or(link.heartbeat);
     link.blue = endpoint(notes, s, "blue");
     link.red = endpoint(notes, s, "red");

@@ -199,13 +199,13 @@ fn plain_fraction(value: &DeValue<'_>) -> Read<f64> {
         other => text_of(other, "a fraction as text", EXAMPLE)?,
     };
     let (number, scale) = match text.trim().strip_suffix('%') {
-        Some(percent) => (percent.trim_end(), 0.01),
+        Some(percent) => (percent.trim_end(), 100.0),
         None => (text.trim(), 1.0),
     };
     // `parse` also takes "inf" and "nan", which are no fractions.
     let digits = number.chars().all(|c| c.is_ascii_digit() || "+-.eE".contains(c));
     match number.parse::<f64>() {
-        Ok(number) if digits => Ok(number * scale),
+        Ok(number) if digits => Ok(number / scale),
         _ => {
             Err(Fault::new("cannot be read", "expected a fraction or a percentage", format!("write it like {EXAMPLE}")))
         }

@@ -1,1 +1,151 @@
-//! Empty.
+//! Why a record, a datagram or a frame was not delivered: one enum per place that counts.
+//!
+//! Owns the names, which scripts and dashboards rely on: a name never changes its meaning. Adding a
+//! reason is adding a line; [`Tally`](super::counters::Tally) has room for [`MOST_REASONS`].
+
+/// Reasons that a tally has room for: two cache lines of counters, twice of what is used today.
+pub const MOST_REASONS: usize = 16;
+
+/// A closed set of reasons that can be counted.
+pub trait Reason: Copy + 'static {
+    /// Every reason, in the order in which they are printed.
+    const ALL: &'static [Self];
+
+    /// Stable name: lower case with underscores.
+    fn name(self) -> &'static str;
+
+    /// Position in [`Self::ALL`], below [`MOST_REASONS`].
+    fn index(self) -> usize;
+}
+
+macro_rules! reasons {
+    ($(#[$about:meta])* $set:ident { $($(#[$why:meta])* $reason:ident = $name:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $set {
+            $($(#[$why])* $reason,)+
+        }
+
+        impl $set {
+            /// Stable name: lower case with underscores.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)+
+                }
+            }
+        }
+
+        impl Reason for $set {
+            const ALL: &'static [Self] = &[$(Self::$reason,)+];
+
+            fn name(self) -> &'static str {
+                self.name()
+            }
+
+            fn index(self) -> usize {
+                const { assert!(<$set as Reason>::ALL.len() <= MOST_REASONS) };
+                self as usize
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why BLUE did not take a datagram or connection into the link.
+    BlueRefused {
+        /// The source is not in the stream's list.
+        Source = "source",
+        /// The stream has `max_sessions` sessions already.
+        SessionLimit = "session_limit",
+        /// Above the stream's rate.
+        Rate = "rate",
+        /// Its headers cannot be read.
+        Malformed = "malformed",
+        /// The link takes no more at the moment.
+        LinkFull = "link_full",
+        /// No socket listens on that queue.
+        NoSocket = "no_socket",
+        /// A queue within the relay or the kernel overflowed.
+        Overflow = "overflow",
+        /// Larger than a block can carry.
+        Oversize = "oversize",
+    }
+}
+
+reasons! {
+    /// Why a record that BLUE sent is missing on RED.
+    RedLost {
+        /// The session's sequence has a hole.
+        Gap = "gap",
+        /// The session's end is missing.
+        Tail = "tail",
+        /// BLUE counted it, and nothing of its session was ever seen.
+        Unseen = "unseen",
+        /// Sent before RED received its first frame of the epoch.
+        BeforeJoin = "before_join",
+    }
+}
+
+reasons! {
+    /// Why RED did not deliver a record that it has.
+    RedRefused {
+        /// The stream has `max_sessions` sessions already.
+        SessionLimit = "session_limit",
+        /// The destination's hardware address is not known.
+        NoNeighbour = "no_neighbour",
+        /// The transmit ring or the socket's buffer is full.
+        TxFull = "tx_full",
+        /// The system refused to send.
+        SendError = "send_error",
+    }
+}
+
+reasons! {
+    /// Why RED dropped a frame of the link.
+    FrameDropped {
+        /// Too short, or lengths and indices contradict each other.
+        Malformed = "malformed",
+        /// Of another protocol version.
+        Version = "version",
+        /// Another port, address or protocol.
+        NotForUs = "not_for_us",
+        /// Not sealed, while this host has a key.
+        Unsealed = "unsealed",
+        /// Sealed, while this host has no key.
+        SealedWithoutKey = "sealed_without_key",
+        /// The tag does not fit: another key, or forged.
+        BadTag = "bad_tag",
+        /// Received before.
+        Replayed = "replayed",
+        /// Of an epoch that is over.
+        OldEpoch = "old_epoch",
+        /// Of a channel that this host's file does not have.
+        UnknownChannel = "unknown_channel",
+        /// Of a lane that this receiver does not serve.
+        ForeignLane = "foreign_lane",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn well_named<R: Reason + PartialEq + std::fmt::Debug>() {
+        let mut names: Vec<_> = R::ALL.iter().map(|reason| reason.name()).collect();
+        assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_')));
+        for (at, reason) in R::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), at);
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), R::ALL.len(), "two reasons share a name");
+    }
+
+    #[test]
+    fn every_reason_has_its_own_name_and_place() {
+        well_named::<BlueRefused>();
+        well_named::<RedLost>();
+        well_named::<RedRefused>();
+        well_named::<FrameDropped>();
+    }
+}

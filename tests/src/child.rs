@@ -94,7 +94,8 @@ impl Child {
     /// An error with the whole log when the program ends or `timeout` passes first.
     pub fn wait_for_line(&self, from: usize, timeout: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
         self.log.wait_for_line(from, timeout, wanted).with_context(|| {
-            let state = if self.is_running() { "still runs" } else { "has ended" };
+            let open = !self.log.wait_for_end(Duration::ZERO);
+            let state = if open { "still runs" } else { "has ended" };
             format!("{} {state} without the awaited line; it wrote:\n{}", self.name, self.log.text())
         })
     }

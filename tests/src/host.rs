@@ -134,6 +134,7 @@ impl Host {
         // SAFETY: the closure makes system calls only; it neither allocates nor takes locks after the fork.
         unsafe {
             command.pre_exec(move || {
+                sys::unblock_signals();
                 sys::die_with(parent)?;
                 sys::enter_network(netns.as_fd())?;
                 sys::mount_own_sysfs();

@@ -17,8 +17,9 @@ pub fn privilege() -> Result<(), String> {
 pub fn is_root_or_skip(test: &str) -> bool {
     let Err(reason) = privilege() else { return true };
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} cannot be skipped under CI=true: {reason}");
-    // Not `eprintln!`, which the harness captures. A closed terminal is no reason to fail.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+    // Not `eprintln!`, which the harness captures; in one piece, since tests run side by side. A closed terminal is no
+    // reason to fail.
+    let _ = std::io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes());
     false
 }
 

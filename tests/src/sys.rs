@@ -249,6 +249,16 @@ pub(crate) fn block_signals(signals: &[i32]) -> libc::sigset_t {
     }
 }
 
+/// Between fork and exec: takes every signal again, since a program inherits what its parent blocks.
+pub(crate) fn unblock_signals() {
+    // SAFETY: all zeroes is a valid set on Linux, and the pointer is to this local.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
 /// Waits for one of the blocked signals of `set`; gives its number.
 pub(crate) fn wait_signal(set: &libc::sigset_t) -> i32 {
     let mut signal = 0;

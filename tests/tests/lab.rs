@@ -155,6 +155,11 @@ fn programs_see_their_host_and_end_with_their_handle() {
     let sleeper = child.wait_for_line(0, SOON, |line| line.parse::<u32>().is_ok()).unwrap();
     assert!(child.log().lines().contains(&"lo".to_owned()));
     assert!(child.is_running());
+    // A veth polls only once it has XDP or GRO; what matters here is that the file is this host's.
+    let error = host.threaded_napi("eth9").unwrap_err().to_string();
+    assert!(error.contains("eth9/threaded: No such file"), "{error}");
+    let error = host.threaded_napi("eth7").map_or_else(|error| error.to_string(), |()| String::new());
+    assert!(!error.contains("No such file") && !error.contains("Read-only"), "{error}");
     let log = child.log().clone();
     let parent = child.id();
     drop(child);

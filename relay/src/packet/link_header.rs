@@ -3,10 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::parse::{ethertype, locate_udp};
-use super::{
-    ETHERNET_LEN, ETHERTYPE_DIODE, ETHERTYPE_IPV4, IPV4_LEN, Mac, UDP_LEN, checksum, put_ethernet,
-    put_ipv4,
-};
+use super::{ETHERNET_LEN, ETHERTYPE_DIODE, ETHERTYPE_IPV4, IPV4_LEN, Mac, UDP_LEN, checksum, put_ethernet, put_ipv4};
 
 const UDP_HEADER_LEN: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
 
@@ -48,22 +45,14 @@ impl LinkHeader {
         udp[..2].copy_from_slice(&source_port.to_be_bytes());
         udp[2..4].copy_from_slice(&destination_port.to_be_bytes());
         let ip_sum = checksum::add(0, ip);
-        Self {
-            header,
-            len: UDP_HEADER_LEN,
-            ip_sum,
-        }
+        Self { header, len: UDP_HEADER_LEN, ip_sum }
     }
 
     /// An Ethernet header of type 0x88b5: 14 bytes.
     pub fn ethernet(source_mac: Mac, destination_mac: Mac) -> Self {
         let mut header = [0; UDP_HEADER_LEN];
         put_ethernet(&mut header, source_mac, destination_mac, ETHERTYPE_DIODE);
-        Self {
-            header,
-            len: ETHERNET_LEN,
-            ip_sum: 0,
-        }
+        Self { header, len: ETHERNET_LEN, ip_sum: 0 }
     }
 
     /// Bytes that go in front of the payload.

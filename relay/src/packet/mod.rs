@@ -69,11 +69,7 @@ pub(crate) fn put_ethernet(frame: &mut [u8], source: Mac, destination: Mac, ethe
 /// Writes an IPv4 header for UDP with DF set and without length and checksum into `header` (20 bytes).
 ///
 /// With DF set and no fragment the datagram is atomic, so the identification may be constant (RFC 6864, 4.1).
-pub(crate) fn put_ipv4(
-    header: &mut [u8],
-    source: std::net::Ipv4Addr,
-    destination: std::net::Ipv4Addr,
-) {
+pub(crate) fn put_ipv4(header: &mut [u8], source: std::net::Ipv4Addr, destination: std::net::Ipv4Addr) {
     header[..12].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, TTL, PROTOCOL_UDP, 0, 0]);
     header[12..16].copy_from_slice(&source.octets());
     header[16..20].copy_from_slice(&destination.octets());

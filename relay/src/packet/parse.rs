@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
 use super::{
-    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPV4_LEN,
-    IPV6_LEN, PROTOCOL_UDP, UDP_LEN,
+    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPV4_LEN, IPV6_LEN, PROTOCOL_UDP,
+    UDP_LEN,
 };
 
 /// VLAN tags looked through: one customer tag inside one service tag is all that IEEE 802.1ad defines.
@@ -86,11 +86,7 @@ pub(super) struct Located {
 /// Checksums are not verified: see the module's head.
 pub fn parse_udp(frame: &[u8]) -> Result<UdpDatagram<'_>, Malformed> {
     let located = locate_udp(frame)?;
-    Ok(UdpDatagram {
-        source: located.source,
-        destination: located.destination,
-        payload: &frame[located.payload],
-    })
+    Ok(UdpDatagram { source: located.source, destination: located.destination, payload: &frame[located.payload] })
 }
 
 /// As [`parse_udp`], giving positions instead of a borrow.

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{
-    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_LEN, IPV6_LEN, Mac, PROTOCOL_UDP, TTL,
-    UDP_LEN, checksum, put_ethernet, put_ipv4,
+    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_LEN, IPV6_LEN, Mac, PROTOCOL_UDP, TTL, UDP_LEN, checksum,
+    put_ethernet, put_ipv4,
 };
 
 /// The longest header: Ethernet, IPv6, UDP.
@@ -28,21 +28,12 @@ impl UdpTemplate {
     /// Prepares the headers; `None` when the two addresses are not of one family.
     ///
     /// IPv4 goes with DF set, identification 0 (RFC 6864, 4.1) and TTL 64; IPv6 with hop limit 64, flow label 0.
-    pub fn new(
-        source_mac: Mac,
-        destination_mac: Mac,
-        source: SocketAddr,
-        destination: SocketAddr,
-    ) -> Option<Self> {
+    pub fn new(source_mac: Mac, destination_mac: Mac, source: SocketAddr, destination: SocketAddr) -> Option<Self> {
         let mut header = [0; HEADER_MAX];
         let (v4, addresses, ip_len) = match (source, destination) {
             (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
                 put_ethernet(&mut header, source_mac, destination_mac, ETHERTYPE_IPV4);
-                put_ipv4(
-                    &mut header[ETHERNET_LEN..][..IPV4_LEN],
-                    *source.ip(),
-                    *destination.ip(),
-                );
+                put_ipv4(&mut header[ETHERNET_LEN..][..IPV4_LEN], *source.ip(), *destination.ip());
                 (true, 12..IPV4_LEN, IPV4_LEN)
             }
             (SocketAddr::V6(source), SocketAddr::V6(destination)) => {
@@ -65,13 +56,7 @@ impl UdpTemplate {
         let ip_sum = checksum::add(0, ip);
         let pseudo = checksum::add_u16(checksum::add(0, &ip[addresses]), u16::from(PROTOCOL_UDP));
         let udp_sum = checksum::add(pseudo, &header[udp..udp + 4]);
-        Some(Self {
-            header,
-            header_len: udp + UDP_LEN,
-            v4,
-            ip_sum,
-            udp_sum,
-        })
+        Some(Self { header, header_len: udp + UDP_LEN, v4, ip_sum, udp_sum })
     }
 
     /// Bytes in front of the payload: 42 for IPv4, 62 for IPv6.
@@ -90,11 +75,7 @@ impl UdpTemplate {
     /// say (65,507 bytes for IPv4, 65,527 for IPv6). The link's MTU is the caller's matter.
     pub fn write(&self, frame: &mut [u8], payload: &[u8]) -> Option<usize> {
         let udp_len = u16::try_from(UDP_LEN + payload.len()).ok()?;
-        let ip_len = if self.v4 {
-            udp_len.checked_add(IPV4_LEN as u16)?
-        } else {
-            udp_len
-        };
+        let ip_len = if self.v4 { udp_len.checked_add(IPV4_LEN as u16)? } else { udp_len };
         let frame_len = self.header_len + payload.len();
         let (header, body) = frame.get_mut(..frame_len)?.split_at_mut(self.header_len);
         header.copy_from_slice(&self.header[..self.header_len]);

@@ -13,10 +13,7 @@ const RED_MAC: Mac = [2, 0, 0, 0, 0, 2];
 fn naive_checksum(data: &[u8]) -> u16 {
     let mut sum = 0_u32;
     for pair in data.chunks(2) {
-        sum += u32::from(u16::from_be_bytes([
-            pair[0],
-            pair.get(1).copied().unwrap_or(0),
-        ]));
+        sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
@@ -24,11 +21,7 @@ fn naive_checksum(data: &[u8]) -> u16 {
 
 /// Pseudo header and UDP packet of a frame without tags, options and extensions.
 fn udp_with_pseudo_header(frame: &[u8], v4: bool) -> Vec<u8> {
-    let (addresses, udp) = if v4 {
-        (&frame[26..34], &frame[34..])
-    } else {
-        (&frame[22..54], &frame[54..])
-    };
+    let (addresses, udp) = if v4 { (&frame[26..34], &frame[34..]) } else { (&frame[22..54], &frame[54..]) };
     let mut bytes = addresses.to_vec();
     bytes.extend([0, PROTOCOL_UDP]);
     bytes.extend(u16::try_from(udp.len()).unwrap().to_be_bytes());
@@ -48,11 +41,7 @@ fn build(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8>
     let template = UdpTemplate::new(BLUE_MAC, RED_MAC, source, destination).unwrap();
     let mut frame = vec![0xee; template.header_len() + payload.len() + 3];
     let len = template.write(&mut frame, payload).unwrap();
-    assert_eq!(
-        &frame[len..],
-        [0xee; 3],
-        "bytes after the frame are untouched"
-    );
+    assert_eq!(&frame[len..], [0xee; 3], "bytes after the frame are untouched");
     frame.truncate(len);
     frame
 }
@@ -82,9 +71,7 @@ fn with_options(frame: &[u8], words: u8) -> Vec<u8> {
 fn with_extensions(frame: &[u8], headers: &[(u8, usize)]) -> Vec<u8> {
     let mut extensions = Vec::new();
     for (index, (_, len)) in headers.iter().enumerate() {
-        let next = headers
-            .get(index + 1)
-            .map_or(PROTOCOL_UDP, |(kind, _)| *kind);
+        let next = headers.get(index + 1).map_or(PROTOCOL_UDP, |(kind, _)| *kind);
         let mut header = vec![0; *len];
         header[0] = next;
         header[1] = u8::try_from(len / 8 - 1).unwrap();
@@ -101,11 +88,7 @@ fn with_extensions(frame: &[u8], headers: &[(u8, usize)]) -> Vec<u8> {
 /// Every prefix of a frame without padding is refused.
 fn assert_truncations_refused(frame: &[u8]) {
     for len in 0..frame.len() {
-        assert!(
-            parse_udp(&frame[..len]).is_err(),
-            "{len} of {} bytes were taken",
-            frame.len()
-        );
+        assert!(parse_udp(&frame[..len]).is_err(), "{len} of {} bytes were taken", frame.len());
     }
 }
 
@@ -121,8 +104,7 @@ fn endpoints() -> impl Strategy<Value = (SocketAddr, SocketAddr)> {
     (address(), address(), any::<u16>(), any::<u16>()).prop_filter_map(
         "one family",
         |(from, to, from_port, to_port)| {
-            (from.is_ipv4() == to.is_ipv4())
-                .then(|| ((from, from_port).into(), (to, to_port).into()))
+            (from.is_ipv4() == to.is_ipv4()).then(|| ((from, from_port).into(), (to, to_port).into()))
         },
     )
 }
@@ -214,14 +196,7 @@ fn tags_options_and_extensions_are_looked_through() {
         plain_v6,
     ] {
         let datagram = parse_udp(&frame).unwrap();
-        assert_eq!(
-            (
-                datagram.source.port(),
-                datagram.destination.port(),
-                datagram.payload
-            ),
-            (7, 9, &b"hello"[..])
-        );
+        assert_eq!((datagram.source.port(), datagram.destination.port(), datagram.payload), (7, 9, &b"hello"[..]));
         assert_truncations_refused(&frame);
     }
 }
@@ -237,20 +212,11 @@ fn each_fault_has_its_reason() {
     };
     let cases = [
         (vec![], Malformed::EthernetTruncated),
-        (
-            tagged(&plain, &[ETHERTYPE_VLAN])[..17].to_vec(),
-            Malformed::EthernetTruncated,
-        ),
-        (
-            tagged(&plain, &[ETHERTYPE_QINQ, ETHERTYPE_VLAN, ETHERTYPE_VLAN]),
-            Malformed::TooManyTags,
-        ),
+        (tagged(&plain, &[ETHERTYPE_VLAN])[..17].to_vec(), Malformed::EthernetTruncated),
+        (tagged(&plain, &[ETHERTYPE_QINQ, ETHERTYPE_VLAN, ETHERTYPE_VLAN]), Malformed::TooManyTags),
         (changed(&plain, 13, 0x06), Malformed::NotIp),
         (plain[..33].to_vec(), Malformed::IpTruncated),
-        (
-            with_options(&plain, 3)[..40].to_vec(),
-            Malformed::IpTruncated,
-        ),
+        (with_options(&plain, 3)[..40].to_vec(), Malformed::IpTruncated),
         (plain_v6[..53].to_vec(), Malformed::IpTruncated),
         (changed(&plain, 14, 0x65), Malformed::IpHeader),
         (changed(&plain, 14, 0x44), Malformed::IpHeader),
@@ -260,22 +226,10 @@ fn each_fault_has_its_reason() {
         (changed(&plain_v6, 19, 14), Malformed::IpLength),
         (changed(&plain, 20, 0x20), Malformed::Fragment),
         (changed(&plain, 21, 1), Malformed::Fragment),
-        (
-            with_extensions(&plain_v6, &[(NEXT_FRAGMENT_TYPE, 8)]),
-            Malformed::Fragment,
-        ),
-        (
-            changed(&with_extensions(&plain_v6, &[(43, 8)]), 57, 1),
-            Malformed::SourceRoute,
-        ),
-        (
-            with_extensions(&plain_v6, &[(60, 8); 5]),
-            Malformed::TooManyExtensions,
-        ),
-        (
-            changed(&with_extensions(&plain_v6, &[(60, 8)]), 55, 3),
-            Malformed::IpTruncated,
-        ),
+        (with_extensions(&plain_v6, &[(NEXT_FRAGMENT_TYPE, 8)]), Malformed::Fragment),
+        (changed(&with_extensions(&plain_v6, &[(43, 8)]), 57, 1), Malformed::SourceRoute),
+        (with_extensions(&plain_v6, &[(60, 8); 5]), Malformed::TooManyExtensions),
+        (changed(&with_extensions(&plain_v6, &[(60, 8)]), 55, 3), Malformed::IpTruncated),
         (changed(&plain, 23, 6), Malformed::NotUdp),
         (changed(&plain_v6, 20, 50), Malformed::NotUdp),
         (changed(&plain, 17, 27), Malformed::UdpTruncated),
@@ -337,20 +291,10 @@ fn next_hop_changes_in_place() {
 
 #[test]
 fn link_header_refuses_what_does_not_fit() {
-    let header = LinkHeader::udp(
-        BLUE_MAC,
-        RED_MAC,
-        [10, 71, 2, 1].into(),
-        [10, 71, 2, 2].into(),
-        1,
-        7400,
-    );
+    let header = LinkHeader::udp(BLUE_MAC, RED_MAC, [10, 71, 2, 1].into(), [10, 71, 2, 2].into(), 1, 7400);
     assert_eq!(header.write(&mut [0; 50], 9), 0);
     assert_eq!(header.write(&mut [0; 20], 0), 0);
     assert_eq!(header.write(&mut vec![0; 70_000], 65_508), 0);
     assert_eq!(LinkHeader::strip(&mut [0; 60], Encapsulation::Udp), None);
-    assert_eq!(
-        LinkHeader::strip(&mut [0; 60], Encapsulation::Ethernet),
-        None
-    );
+    assert_eq!(LinkHeader::strip(&mut [0; 60], Encapsulation::Ethernet), None);
 }

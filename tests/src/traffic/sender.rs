@@ -161,6 +161,11 @@ impl Sender {
         self.shared.sent.load(Ordering::Acquire)
     }
 
+    /// Whether it sends no more: the load is complete or failed, and [`Sender::join`] tells which.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits for the load's end.
     pub fn join(mut self) -> Result<Sent> {
         match self.thread.take().map(JoinHandle::join) {

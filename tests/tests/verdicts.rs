@@ -5,6 +5,8 @@
 
 #[path = "verdicts/blue.rs"]
 mod blue;
+#[path = "verdicts/ingress.rs"]
+mod ingress;
 #[path = "verdicts/packets.rs"]
 mod packets;
 #[path = "verdicts/red.rs"]

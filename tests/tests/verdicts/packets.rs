@@ -31,6 +31,8 @@ pub const PAYLOAD: &[u8] = b"<13>payload";
 
 /// IPv4 "more fragments" (RFC 791 section 3.1).
 pub const MORE: u16 = 0x2000;
+/// A fragment offset in units of eight bytes: 1,480, behind the first fragment on a 1500-byte link.
+pub const OFFSET: u16 = 1480 / 8;
 /// IPv4 "don't fragment".
 pub const DONT: u16 = 0x4000;
 

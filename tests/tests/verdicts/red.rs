@@ -6,8 +6,8 @@ use relay::steer::{Encapsulation, RedLink, RedLinkCounters};
 
 use crate::{
     packets::{
-        ARP, BROADCAST, DIODE, ICMP, IPV4, IPV6, Ipv4, MORE, TCP, UDP, VLAN, ethernet, ethernet_to, ip, ipv6, syn, tag,
-        udp, udp_with_len,
+        ARP, BROADCAST, DIODE, ICMP, IPV4, IPV6, Ipv4, MORE, OFFSET, TCP, UDP, VLAN, ethernet, ethernet_to, ip, ipv6,
+        syn, tag, udp, udp_with_len,
     },
     rig::{self, INTERFACE, Program, Verdict, in_namespace, xdp_socket},
 };
@@ -53,7 +53,7 @@ impl Counted {
 struct Rig {
     link: RedLink,
     program: Program,
-    _socket: OwnedFd,
+    socket: Option<OwnedFd>,
 }
 
 impl Rig {
@@ -61,7 +61,7 @@ impl Rig {
         let mut link = RedLink::attach(INTERFACE, PORT, encapsulation).expect("attaches");
         let socket = xdp_socket();
         link.register(0, socket.as_fd()).expect("takes the socket");
-        Self { link, program: Program::attached(), _socket: socket }
+        Self { link, program: Program::attached(), socket: Some(socket) }
     }
 
     /// Everything but a frame is dropped.
@@ -114,7 +114,7 @@ fn over_udp_only_diode_frames_are_taken() {
         rig.expect("with a VLAN tag", &tagged, NotFrame);
         rig.expect("directly in Ethernet", &ethernet(DIODE, FRAME), NotFrame);
         rig.expect("first fragment", &over_ipv4(|ip| ip.fragment = MORE), Fragment);
-        rig.expect("later fragment", &over_ipv4(|ip| ip.fragment = 185), Fragment);
+        rig.expect("later fragment", &over_ipv4(|ip| ip.fragment = OFFSET), Fragment);
     });
 }
 
@@ -160,10 +160,9 @@ fn without_a_socket_a_diode_frame_is_dropped() {
         return;
     }
     in_namespace(|| {
-        let rig = Rig::new(Encapsulation::Udp);
-        let Rig { link, program, _socket } = rig;
-        drop(_socket);
-        let closed = Rig { link, program, _socket: xdp_socket() };
-        closed.expect("socket closed", &over_ipv4(|_| {}), NoSocket);
+        let mut rig = Rig::new(Encapsulation::Udp);
+        rig.expect("socket", &over_ipv4(|_| {}), Frame);
+        drop(rig.socket.take());
+        rig.expect("socket closed", &over_ipv4(|_| {}), NoSocket);
     });
 }

@@ -102,7 +102,7 @@ fn a_flood_of_refused_packets_gives_few_events_and_counts_the_rest() {
         // One second's share for each second that the flood may have touched; more than that is no limit.
         let first = seen.first().expect("some events").at;
         let last = seen.last().expect("some events").at;
-        let seconds = (last - first).as_secs() + 1;
+        let seconds = last.saturating_sub(first).as_secs() + 1;
         assert!(seen.len() as u64 <= seconds * u64::from(LIMIT), "{} events in {seconds} s", seen.len());
         assert!(seen.len() >= LIMIT as usize);
         let withheld: u64 = seen.iter().map(|event| u64::from(event.suppressed)).sum();

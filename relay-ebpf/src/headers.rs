@@ -87,11 +87,12 @@ struct FragmentHeader {
 }
 
 #[repr(C)]
-struct Ports {
+pub struct Ports {
     source: [u8; 2],
     destination: [u8; 2],
 }
 
+/// Behind the ports.
 #[repr(C)]
 struct UdpRest {
     len: [u8; 2],
@@ -112,6 +113,9 @@ macro_rules! bytes {
     };
 }
 bytes!(Ethernet, Vlan, Ipv4, Ipv6, Extension, FragmentHeader, Ports, UdpRest, TcpRest);
+
+/// Bytes of a UDP header.
+pub const UDP_HEADER_LEN: u32 = (size_of::<Ports>() + size_of::<UdpRest>()) as u32;
 
 /// Why a frame has no [`Flow`].
 pub enum NoFlow {
@@ -342,7 +346,7 @@ fn transport(cursor: &mut Cursor, network: Network) -> Result<Flow, NoFlow> {
         return Err(NoFlow::Other);
     }
     let (source_port, destination_port) = if network.protocol == PROTOCOL_UDP {
-        udp(cursor, network.payload_len, network.fragment)?
+        udp(cursor, network.payload_len, network.fragment)?.0.pair()
     } else {
         tcp(cursor, network.payload_len, network.fragment)?
     };
@@ -356,18 +360,17 @@ fn transport(cursor: &mut Cursor, network: Network) -> Result<Flow, NoFlow> {
     })
 }
 
-/// Reads a UDP header (RFC 768): source and destination port. The length of a first fragment speaks of the
-/// whole datagram and is not checked.
+/// Reads a UDP header (RFC 768): its ports, and the length of header and payload. The length of a first fragment
+/// speaks of the whole datagram and is not checked.
 #[inline(always)]
-pub fn udp(cursor: &mut Cursor, payload_len: u32, fragment: bool) -> Result<(u16, u16), NoFlow> {
+pub fn udp<'a>(cursor: &mut Cursor, payload_len: u32, fragment: bool) -> Result<(&'a Ports, u32), NoFlow> {
     let ports = cursor.take::<Ports>()?;
     let rest = cursor.take::<UdpRest>()?;
-    let header_len = (size_of::<Ports>() + size_of::<UdpRest>()) as u32;
     let len = u32::from(u16::from_be_bytes(rest.len));
-    if payload_len < header_len || (!fragment && (len < header_len || len > payload_len)) {
+    if payload_len < UDP_HEADER_LEN || (!fragment && (len < UDP_HEADER_LEN || len > payload_len)) {
         return Err(NoFlow::Malformed);
     }
-    Ok(ports.pair())
+    Ok((ports, len))
 }
 
 /// Reads a TCP header (RFC 9293 section 3.1). A first fragment need not hold all of it.
@@ -391,7 +394,7 @@ fn tcp(cursor: &mut Cursor, payload_len: u32, fragment: bool) -> Result<(u16, u1
 
 impl Ports {
     #[inline(always)]
-    fn pair(&self) -> (u16, u16) {
+    pub fn pair(&self) -> (u16, u16) {
         (u16::from_be_bytes(self.source), u16::from_be_bytes(self.destination))
     }
 }

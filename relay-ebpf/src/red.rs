@@ -11,7 +11,7 @@ use relay_ebpf::{ENCAPSULATION_UDP, FRAME_ETHERTYPE, FRAME_MAGIC, PROTOCOL_UDP, 
 use crate::{
     SOCKETS,
     cursor::{Cursor, Cut},
-    headers::{self, Ethernet, Ipv4, NoFlow},
+    headers::{self, Ethernet, Ipv4, NoFlow, UDP_HEADER_LEN},
 };
 
 #[map]
@@ -51,18 +51,15 @@ pub fn red_link(ctx: XdpContext) -> u32 {
     // SAFETY: this CPU's own entry, and XDP does not nest.
     let counters = unsafe { &mut *counters };
     let mut cursor = Cursor::new(&ctx);
-    match frame(&mut cursor, config) {
-        Ok(()) => {}
-        Err(no_frame) => {
-            match no_frame {
-                NoFrame::NotFrame => counters.not_frame += 1,
-                NoFrame::OtherPort => counters.other_port += 1,
-                NoFrame::BadMagic => counters.bad_magic += 1,
-                NoFrame::Fragment => counters.fragment += 1,
-                NoFrame::Malformed => counters.malformed += 1,
-            }
-            return XDP_DROP;
+    if let Err(no_frame) = frame(&mut cursor, config) {
+        match no_frame {
+            NoFrame::NotFrame => counters.not_frame += 1,
+            NoFrame::OtherPort => counters.other_port += 1,
+            NoFrame::BadMagic => counters.bad_magic += 1,
+            NoFrame::Fragment => counters.fragment += 1,
+            NoFrame::Malformed => counters.malformed += 1,
         }
+        return XDP_DROP;
     }
     if SOCKETS.redirect(ctx.rx_queue_index(), u64::from(XDP_DROP)).is_err() {
         counters.no_socket += 1;
@@ -97,9 +94,13 @@ fn udp_payload(cursor: &mut Cursor, ethernet: &Ethernet, port: u16) -> Result<()
     if header.is_fragment() {
         return Err(NoFrame::Fragment);
     }
-    let (_, destination_port) = headers::udp(cursor, payload_len, false)?;
-    if destination_port != port {
+    let (ports, len) = headers::udp(cursor, payload_len, false)?;
+    if ports.pair().1 != port {
         return Err(NoFrame::OtherPort);
+    }
+    // What follows may be Ethernet's padding, and no part of the datagram.
+    if len < UDP_HEADER_LEN + FRAME_MAGIC.len() as u32 {
+        return Err(NoFrame::Malformed);
     }
     Ok(())
 }

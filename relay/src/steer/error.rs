@@ -17,7 +17,7 @@ pub enum SteerError {
     /// The process may not load BPF programs or attach them.
     #[error(
         "XDP on {interface} is not permitted: {missing}; start the relay as root, or give its service \
-         AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_NET_RAW, or set driver = \"socket\" in the site file"
+         AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_NET_ADMIN CAP_NET_RAW, or set driver = \"socket\" in the site file"
     )]
     Privilege {
         /// Interface that the program was meant for.
@@ -138,9 +138,14 @@ impl SteerError {
     }
 }
 
-/// Whether an error number means a lack of privilege.
+/// Whether an error number means a lack of privilege. EPERM does. EACCES is the verifier's answer to any
+/// program that it does not accept, and it accepts less where `CAP_PERFMON` is missing.
 pub(super) fn is_permission(number: Option<i32>) -> bool {
-    matches!(number, Some(libc::EPERM | libc::EACCES))
+    match number {
+        Some(libc::EPERM) => true,
+        Some(libc::EACCES) => effective_capabilities().is_some_and(|held| !missing(held).is_empty()),
+        _ => false,
+    }
 }
 
 /// The error number of a program operation, if the kernel gave one.
@@ -171,33 +176,36 @@ fn map_os_error(error: &MapError) -> Option<i32> {
     }
 }
 
-/// `CapEff` of this process (proc(5)); none if it cannot be read.
+/// `CapEff` of this thread (proc(5)); none if it cannot be read.
 fn effective_capabilities() -> Option<u64> {
-    let status: io::Result<String> = fs::read_to_string("/proc/self/status");
+    let status: io::Result<String> = fs::read_to_string("/proc/thread-self/status");
     let status = status.ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-fn missing_capabilities(effective: Option<u64>) -> String {
-    /// Bit numbers from include/uapi/linux/capability.h. `CAP_SYS_ADMIN` stands in for the newer `CAP_BPF`.
-    const NET_ADMIN: u64 = 1 << 12;
-    const SYS_ADMIN: u64 = 1 << 21;
-    const BPF: u64 = 1 << 39;
+/// What XDP needs, with the bit numbers of include/uapi/linux/capability.h. `CAP_PERFMON` is for reading packets
+/// at offsets that the packet itself gives: the verifier takes that for a speculation risk otherwise.
+const CAPABILITIES: [(&str, u64); 3] = [("CAP_BPF", 1 << 39), ("CAP_PERFMON", 1 << 38), ("CAP_NET_ADMIN", 1 << 12)];
 
-    let Some(effective) = effective else {
-        return "CAP_BPF and CAP_NET_ADMIN are needed".to_owned();
+/// Stands in for `CAP_BPF` and `CAP_PERFMON`, which were split off from it.
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// The names of those that a capability set lacks.
+fn missing(held: u64) -> Vec<&'static str> {
+    let is_missing = |(name, bit): &(&'static str, u64)| {
+        let stand_in = if *name == "CAP_NET_ADMIN" { 0 } else { CAP_SYS_ADMIN };
+        (held & (bit | stand_in) == 0).then_some(*name)
     };
-    let lacks_bpf = effective & (BPF | SYS_ADMIN) == 0;
-    let lacks_net_admin = effective & NET_ADMIN == 0;
-    match (lacks_bpf, lacks_net_admin) {
-        (true, true) => "CAP_BPF and CAP_NET_ADMIN are missing".to_owned(),
-        (true, false) => "CAP_BPF is missing".to_owned(),
-        (false, true) => "CAP_NET_ADMIN is missing".to_owned(),
+    CAPABILITIES.iter().filter_map(is_missing).collect()
+}
+
+fn missing_capabilities(held: Option<u64>) -> String {
+    match held.map(missing).unwrap_or_default().as_slice() {
         // A user namespace's root has the bits, but not where the kernel looks for them.
-        (false, false) => {
-            "CAP_BPF and CAP_NET_ADMIN count only outside of a user namespace or container without them".to_owned()
-        }
+        [] => format!("{} are needed, outside of any user namespace", CAPABILITIES.map(|(name, _)| name).join(", ")),
+        [one] => format!("{one} is missing"),
+        several => format!("{} are missing", several.join(", ")),
     }
 }
 
@@ -207,10 +215,13 @@ mod tests {
 
     #[test]
     fn the_missing_capabilities_are_named() {
-        assert_eq!(missing_capabilities(Some(0)), "CAP_BPF and CAP_NET_ADMIN are missing");
-        assert_eq!(missing_capabilities(Some(1 << 12)), "CAP_BPF is missing");
-        assert_eq!(missing_capabilities(Some(1 << 39)), "CAP_NET_ADMIN is missing");
-        assert_eq!(missing_capabilities(Some(1 << 21)), "CAP_NET_ADMIN is missing");
+        let (bpf, perfmon, net_admin, sys_admin) = (1 << 39, 1 << 38, 1 << 12, 1 << 21);
+        assert_eq!(missing_capabilities(Some(0)), "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN are missing");
+        assert_eq!(missing_capabilities(Some(bpf | net_admin)), "CAP_PERFMON is missing");
+        assert_eq!(missing_capabilities(Some(bpf | perfmon)), "CAP_NET_ADMIN is missing");
+        assert_eq!(missing_capabilities(Some(sys_admin)), "CAP_NET_ADMIN is missing");
+        assert!(missing_capabilities(Some(sys_admin | net_admin)).contains("user namespace"));
+        assert!(missing_capabilities(None).contains("CAP_BPF"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Never depends on `relay`: the tasks exist before `relay` can be built.
 
 mod build_ebpf;
+mod demo;
 mod paths;
 mod run;
 mod setup;
@@ -27,6 +28,8 @@ enum Task {
     Setup(setup::Options),
     /// Build the XDP programs into target/bpf/relay.o, which `relay` embeds
     BuildEbpf(build_ebpf::Options),
+    /// Show the relay at work on this machine: five hosts in namespaces, a lossy diode between them
+    Demo(demo::DemoArgs),
     /// Set up, build, lint and test everything
     Test(test_all::Options),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup(options) => setup::run(&options),
         Task::BuildEbpf(options) => build_ebpf::run(&options),
+        Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test_all::run(&options),
     };
     match done {

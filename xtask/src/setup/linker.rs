@@ -46,7 +46,8 @@ pub fn install(llvm: u32) -> Result<()> {
         .args(["--version", &format!("={VERSION}")])
         .args(["--features", &feature(llvm), "--root"])
         .arg(paths::tools()?)
-        // llvm-sys looks here; its version 22.1 reads LLVM_SYS_221_PREFIX.
+        // bpf-linker looks at the first, its llvm-sys (22.1) at LLVM_SYS_221_PREFIX.
+        .env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"))
         .env(format!("LLVM_SYS_{llvm}1_PREFIX"), format!("/usr/lib/llvm-{llvm}"))
         // A compiler chosen for something else, and flags of the host's, are not meant for this.
         .env_remove("RUSTC")

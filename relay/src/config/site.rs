@@ -275,6 +275,15 @@ impl StreamKind {
         }
     }
 
+    /// The number that heartbeats carry, so that RED can tell that the two files disagree.
+    pub const fn wire_number(self) -> u8 {
+        match self {
+            Self::UdpUnilateral => 1,
+            Self::TcpUnilateral => 2,
+            Self::TcpBilateral => 3,
+        }
+    }
+
     /// Whether BLUE listens on a TCP port (else on a UDP port).
     pub const fn is_tcp(self) -> bool {
         !matches!(self, Self::UdpUnilateral)

@@ -38,8 +38,8 @@ pub(super) struct Emitter<P: TxPort> {
 }
 
 impl<P: TxPort> Emitter<P> {
-    pub(super) fn new(mut port: P, sealer: Sealer, lane: u16, rate: Option<Rate>) -> Self {
-        let staged = VecDeque::with_capacity(port.free());
+    pub(super) fn new(port: P, sealer: Sealer, lane: u16, rate: Option<Rate>) -> Self {
+        let staged = VecDeque::with_capacity(port.frames());
         Self {
             port,
             sealer,

@@ -156,15 +156,19 @@ impl TxPort for MemoryLink {
     type Frame = Vec<u8>;
 
     fn take(&mut self) -> Option<Vec<u8>> {
-        (self.free() > 0).then(|| {
+        self.has_free(1).then(|| {
             let mut frame = self.spare.pop().unwrap_or_default();
             frame.resize(self.frame_bytes, 0);
             frame
         })
     }
 
-    fn free(&mut self) -> usize {
-        self.frames_max.saturating_sub(self.arriving.len())
+    fn has_free(&mut self, wanted: usize) -> bool {
+        self.arriving.len() + wanted <= self.frames_max
+    }
+
+    fn frames(&self) -> usize {
+        self.frames_max
     }
 
     fn bytes<'a>(&'a mut self, frame: &'a mut Vec<u8>) -> &'a mut [u8] {

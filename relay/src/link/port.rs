@@ -11,8 +11,11 @@ pub trait TxPort {
     /// An empty frame, `None` while all are on their way.
     fn take(&mut self) -> Option<Self::Frame>;
 
-    /// How many frames `take` would give now.
-    fn free(&mut self) -> usize;
+    /// Would `take` give `wanted` frames now?
+    fn has_free(&mut self, wanted: usize) -> bool;
+
+    /// Frames that this port has in all.
+    fn frames(&self) -> usize;
 
     /// The frame's memory, from the diode frame's first byte on; as long as the largest frame of the link.
     fn bytes<'a>(&'a mut self, frame: &'a mut Self::Frame) -> &'a mut [u8];

@@ -71,6 +71,8 @@ pub struct Sender<P: TxPort> {
     encoder: Encoder,
     channels: Vec<Outgoing>,
     digest: u64,
+    /// Repair symbols of any two blocks.
+    repair_reserve: usize,
     /// Slots with a block open.
     open: Vec<usize>,
     heartbeat_at: Nanos,
@@ -88,6 +90,7 @@ impl<P: TxPort> Sender<P> {
             encoder: Encoder::new(&[]),
             channels: Vec::new(),
             digest: 0,
+            repair_reserve: 0,
             open: Vec::new(),
             heartbeat_at: 0,
             stopping: false,
@@ -109,6 +112,8 @@ impl<P: TxPort> Sender<P> {
                 None => self.channels.push(Outgoing::new(config, self.config.symbol_bytes)),
             }
         }
+        let most = self.channels.iter().filter(|channel| channel.active).map(|channel| channel.config.repair.max()).max();
+        self.repair_reserve = 2 * usize::from(most.unwrap_or(0));
         self.open.reserve(self.channels.len());
         self.encoder = encoder;
         self.digest = digest;
@@ -124,7 +129,12 @@ impl<P: TxPort> Sender<P> {
         let symbols = (RECORD_LEN + payload_bytes) / usize::from(self.config.symbol_bytes) + 3;
         // At worst the open block closes before the record and again with it.
         let repair = 2 * usize::from(self.channels[slot].config.repair.max());
-        self.emitter.port.free() >= symbols + repair
+        self.emitter.port.has_free(symbols + repair)
+    }
+
+    /// Are `wanted` frames free, and as many more as any two blocks may need for repair symbols?
+    pub fn has_frames(&mut self, wanted: usize) -> bool {
+        self.emitter.port.has_free(wanted + self.repair_reserve)
     }
 
     /// Takes one record. It may leave at once or later: see [`Sender::poll`].

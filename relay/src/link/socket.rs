@@ -14,6 +14,15 @@ const ETHERNET_LEN: usize = 14;
 /// `net.core.rmem_max` and `wmem_max` allow.
 const BUFFER_BYTES: usize = 4 << 20;
 
+/// Gives a socket room for bursts: beyond the system's limit where we are privileged, up to it where not.
+pub fn grow_receive_buffer(socket: &impl AsFd) -> io::Result<()> {
+    use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+    if set_socket_recv_buffer_size_force(socket, BUFFER_BYTES).is_err() {
+        set_socket_recv_buffer_size(socket, BUFFER_BYTES)?;
+    }
+    Ok(())
+}
+
 /// Sends diode frames over UDP.
 #[derive(Debug)]
 pub struct SocketTx {
@@ -53,8 +62,12 @@ impl TxPort for SocketTx {
         self.free.pop()
     }
 
-    fn free(&mut self) -> usize {
-        self.free.len()
+    fn has_free(&mut self, wanted: usize) -> bool {
+        self.free.len() >= wanted
+    }
+
+    fn frames(&self) -> usize {
+        self.free.len() + self.queued.len()
     }
 
     fn bytes<'a>(&'a mut self, frame: &'a mut Box<[u8]>) -> &'a mut [u8] {
@@ -101,10 +114,7 @@ impl SocketRx {
     pub fn open(at: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(at)?;
         socket.set_nonblocking(true)?;
-        // Beyond `rmem_max` where we are privileged, as far as it goes where not.
-        if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES).is_err() {
-            rustix::net::sockopt::set_socket_recv_buffer_size(&socket, BUFFER_BYTES)?;
-        }
+        grow_receive_buffer(&socket)?;
         Ok(Self { socket, buffer: vec![0; usize::from(u16::MAX)].into() })
     }
 }

@@ -11,12 +11,14 @@ use crate::xsk::{Frame, RxSocket, TxSocket, XskError};
 pub struct XdpTx {
     socket: TxSocket,
     header: LinkHeader,
+    frames: usize,
 }
 
 impl XdpTx {
     /// Frames leave through `socket` behind `header`.
     pub fn new(socket: TxSocket, header: LinkHeader) -> Self {
-        Self { socket, header }
+        let frames = socket.free_frames() as usize;
+        Self { socket, header, frames }
     }
 
     /// The socket, for its mode and statistics.
@@ -32,9 +34,15 @@ impl TxPort for XdpTx {
         self.socket.take()
     }
 
-    fn free(&mut self) -> usize {
-        self.socket.reap();
-        self.socket.free_frames() as usize
+    fn has_free(&mut self, wanted: usize) -> bool {
+        if (self.socket.free_frames() as usize) < wanted {
+            self.socket.reap();
+        }
+        self.socket.free_frames() as usize >= wanted
+    }
+
+    fn frames(&self) -> usize {
+        self.frames
     }
 
     fn bytes<'a>(&'a mut self, frame: &'a mut Frame) -> &'a mut [u8] {

@@ -147,10 +147,14 @@ counters! {
         repair_frames,
         /// Heartbeats.
         heartbeats,
-        /// Bytes of all frames, IP and UDP headers included.
+        /// Bytes of all frames, without the headers around them.
         bytes,
-        /// Times that the transmit ring or socket took no more.
+        /// Blocks closed.
+        blocks,
+        /// Frames lost before they left: no free frame.
         tx_full,
+        /// Frames that the system refused to send.
+        send_errors,
     }
 }
 
@@ -176,16 +180,24 @@ counters! {
     RedLink {
         /// Frames accepted, heartbeats included.
         accepted,
+        /// Their bytes, without the headers around them.
+        bytes,
         /// Heartbeats.
         heartbeats,
-        /// Blocks of which every source symbol arrived.
+        /// Symbols that came again or too late to be needed.
+        unneeded,
+        /// Blocks delivered whole.
         blocks_complete,
-        /// Blocks that FEC completed.
+        /// Those of them that FEC completed.
         blocks_recovered,
         /// Blocks given up.
         blocks_abandoned,
-        /// Source symbols that never arrived.
+        /// Source symbols that FEC restored.
+        symbols_recovered,
+        /// Source symbols of abandoned blocks that never came.
         symbols_lost,
+        /// Records cut off by a lost symbol, or that made no sense.
+        records_broken,
         ;
         /// Frames dropped, by reason.
         dropped: FrameDropped,

@@ -123,6 +123,14 @@ reasons! {
         UnknownChannel = "unknown_channel",
         /// Of a lane that this receiver does not serve.
         ForeignLane = "foreign_lane",
+        /// Larger than this side's MTU allows.
+        Oversize = "oversize",
+        /// Contradicts what other frames said of its block.
+        Contradiction = "contradiction",
+        /// The memory for symbols is used up.
+        PoolFull = "pool_full",
+        /// Lost between the network card and the relay: the receive ring was full.
+        Overflow = "overflow",
     }
 }
 

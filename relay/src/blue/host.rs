@@ -1,0 +1,232 @@
+//! BLUE's control thread: reloads, counters, notices.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::lane::{Order, Shared};
+use super::notice::Notice;
+use super::start::{needs_more_frames, syslog_target};
+use super::table::Table;
+use crate::config::{self, Purpose, Role, Site};
+use crate::host::{Chatter, Controlled, MailboxSender, print_report};
+use crate::steer::{BlueIngress, BlueLink, DropEvent, DropReason, Events};
+use crate::telemetry::counters::BlueCounters;
+use crate::telemetry::reasons::BlueRefused;
+use crate::telemetry::report::Occasion;
+use crate::telemetry::syslog::{Event, Kind, Syslog};
+
+/// Lanes get this long to drain; the whole relay stops within 2 s.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// A running lane, from outside.
+pub struct LaneHandle {
+    /// Orders to it.
+    pub orders: MailboxSender<Order>,
+    /// What it shares.
+    pub shared: Arc<Shared>,
+    /// Its thread.
+    pub thread: JoinHandle<()>,
+}
+
+/// The XDP programs at work.
+pub struct Programs {
+    /// Towards the zone.
+    pub ingress: BlueIngress,
+    /// On the link; attached for as long as this lives.
+    pub _link: BlueLink,
+    /// Drop events of the first.
+    pub events: Option<Events>,
+}
+
+/// The BLUE host.
+pub struct BlueHost {
+    /// The site file.
+    pub path: PathBuf,
+    /// The site in force.
+    pub site: Site,
+    /// Its streams.
+    pub table: Arc<Table>,
+    /// All counters.
+    pub counters: Arc<BlueCounters>,
+    /// The lanes.
+    pub lanes: Vec<LaneHandle>,
+    /// The XDP programs, with `driver = "xdp"`.
+    pub programs: Option<Programs>,
+    /// What lanes tell.
+    pub notices: crossbeam_channel::Receiver<Notice>,
+    /// The way to syslog.
+    pub syslog: Syslog,
+    /// Driver and modes, for the link's counter line.
+    pub obtained: String,
+    /// Frames that every lane's port has.
+    pub tx_frames: usize,
+    /// By slot: datagrams that the XDP program had given to the queues at the last tick.
+    pub allowed_before: Vec<u64>,
+    /// Limits log lines about single packets.
+    pub chatter: Chatter,
+}
+
+impl BlueHost {
+    /// Tells syslog that we are here.
+    pub fn announce_start(&self, epoch: u32) {
+        self.syslog.send(Event::new(Kind::Relay, "start", format!("BLUE started, epoch {epoch}, {}", self.obtained)));
+    }
+
+    /// Drains the lanes and gives the final account.
+    pub fn stop(mut self) {
+        for lane in &self.lanes {
+            // A lane that does not take the order has died, which was told.
+            let _ = lane.orders.send(Order::Stop);
+        }
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while self.lanes.iter().any(|lane| !lane.thread.is_finished()) {
+            if Instant::now() > deadline {
+                tracing::error!("a lane did not stop in time; its last counts are missing");
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.notices();
+        self.read_programs();
+        self.read_programs();
+        self.report(Occasion::Summary);
+        self.syslog.send(Event::new(Kind::Relay, "stop", "BLUE stopped"));
+    }
+
+    fn notices(&mut self) -> Option<anyhow::Error> {
+        let mut died = None;
+        while let Ok(notice) = self.notices.try_recv() {
+            match notice {
+                Notice::LaneDied { lane, error } => died = Some(error.context(format!("lane {lane}"))),
+                Notice::Refused { slot, source, reason } => {
+                    let text = match reason {
+                        BlueRefused::SessionLimit => "new session refused: the stream has max_sessions already",
+                        _ => "datagram dropped: source not allowed",
+                    };
+                    self.tell_refused(slot, source, reason.name(), text);
+                }
+            }
+        }
+        died
+    }
+
+    fn tell_refused(&mut self, slot: u16, source: std::net::SocketAddr, reason: &'static str, text: &str) {
+        let Some(entry) = self.table.get(slot) else { return };
+        if self.chatter.admit() {
+            tracing::warn!(stream = %entry.name, %source, port = entry.port, reason, "{text}");
+        }
+        self.syslog.send(Event {
+            stream: Some(entry.name.clone()),
+            source: Some(source.ip()),
+            port: Some(entry.port),
+            ..Event::new(Kind::Drop, reason, format!("{text}: {source} to {}", entry.name))
+        });
+    }
+
+    fn drop_events(&mut self) {
+        let Some(mut events) = self.programs.as_mut().and_then(|programs| programs.events.take()) else { return };
+        events.drain(|event: DropEvent| {
+            let (reason, text) = match event.reason {
+                DropReason::RefusedSource => (BlueRefused::Source.name(), "packet dropped: source not allowed"),
+                DropReason::NoSocket => (BlueRefused::NoSocket.name(), "packet dropped: no lane serves its queue"),
+            };
+            self.tell_refused(event.slot as u16, event.source, reason, text);
+        });
+        if let Some(programs) = &mut self.programs {
+            programs.events = Some(events);
+        }
+    }
+
+    /// Takes over the kernel's counts. What the XDP program had given to the queues by the last tick and no lane has
+    /// taken by now, the queues' rings had no room for.
+    fn read_programs(&mut self) {
+        let Some(programs) = &self.programs else { return };
+        let counts = match programs.ingress.counters() {
+            Ok(counts) => counts,
+            Err(error) => return tracing::warn!("{error}"),
+        };
+        for (slot, kernel) in counts.streams {
+            let Some(entry) = self.table.get(slot as u16) else { continue };
+            let to = entry.counters.control();
+            to.refused.of(BlueRefused::Source).set(kernel.refused_source);
+            to.refused.of(BlueRefused::NoSocket).set(kernel.no_socket);
+            let index = slot as usize;
+            if self.allowed_before.len() <= index {
+                self.allowed_before.resize(index + 1, 0);
+            }
+            let allowed = std::mem::replace(&mut self.allowed_before[index], kernel.allowed);
+            let taken: u64 = self.lanes.iter().map(|lane| lane.shared.from_queues[index].get()).sum();
+            let overflow = to.refused.of(BlueRefused::Overflow);
+            overflow.set(overflow.get().max(allowed.saturating_sub(taken)));
+        }
+    }
+
+    fn try_reload(&mut self) -> anyhow::Result<()> {
+        let loaded = config::load(&self.path, Purpose::Run(Role::Blue))?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{}", warning.one_line());
+        }
+        let change = config::diff(&self.site, &loaded.site);
+        for key in change.restart_needed_by(Role::Blue) {
+            tracing::warn!(key, "changed in the site file, but takes effect only at the next start");
+        }
+        let table = Arc::new(Table::new(&loaded.site, Some(&self.table), &self.counters)?);
+        anyhow::ensure!(
+            !needs_more_frames(&table, self.tx_frames),
+            "the new `protect` needs more transmit frames than there are; restart to use it"
+        );
+        if let Some(programs) = &mut self.programs {
+            programs.ingress.update(&table.rules())?;
+        }
+        let encoder = table.encoder();
+        for lane in &self.lanes {
+            let order = Order::Table(Arc::clone(&table), encoder.share());
+            lane.orders.send(order).map_err(|_| anyhow::anyhow!("a lane takes no orders"))?;
+        }
+        if loaded.site.blue.syslog != self.site.blue.syslog {
+            self.syslog = Syslog::start(syslog_target(&loaded.site)).context("cannot start syslog")?;
+        }
+        tracing::info!(
+            added = change.added.len(),
+            removed = change.removed.len(),
+            changed = change.changed.len(),
+            "reloaded: streams and source lists are in force"
+        );
+        self.table = table;
+        self.site.streams = loaded.site.streams;
+        self.site.blue.interval = loaded.site.blue.interval;
+        self.site.blue.syslog = loaded.site.blue.syslog;
+        Ok(())
+    }
+}
+
+impl Controlled for BlueHost {
+    fn reload(&mut self) {
+        if let Err(error) = self.try_reload() {
+            tracing::error!("reload refused, the old configuration stays in force: {error:#}");
+            self.syslog.send(Event::new(Kind::Relay, "reload", "reload refused: the site file has errors"));
+        }
+    }
+
+    fn report(&mut self, occasion: Occasion) {
+        print_report(occasion, &self.counters.samples(), &self.obtained);
+    }
+
+    fn tick(&mut self) -> anyhow::Result<()> {
+        self.drop_events();
+        self.read_programs();
+        if let Some(error) = self.notices() {
+            return Err(error);
+        }
+        let dead = self.lanes.iter().position(|lane| lane.thread.is_finished());
+        dead.map_or(Ok(()), |lane| Err(anyhow::anyhow!("lane {lane} ended unexpectedly; see the log above")))
+    }
+
+    fn interval(&self) -> Duration {
+        self.site.blue.interval
+    }
+}

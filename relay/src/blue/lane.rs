@@ -1,0 +1,211 @@
+//! A BLUE lane: one thread from its ingress queues to its TX queue of the link.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::ingress::Ingress;
+use super::table::Table;
+use super::udp::UdpIngress;
+use crate::fec::Encoder;
+use crate::host::{Clock, Mailbox, Readiness, prepare_lane_thread, wait_until};
+use crate::link::{Nanos, Sender, SenderCounters, TxPort};
+use crate::steer::STREAMS_MAX;
+use crate::telemetry::counters::{BlueLink, Counter, Lanes};
+
+/// Datagrams taken at once: enough to spread the cost of a wake-up, few enough that clocks are looked at every 100 us
+/// even at full rate.
+const BATCH: usize = 64;
+/// Frames that must be free before a batch is taken: one for each datagram, twice over for what they make blocks do.
+const FRAMES_PER_BATCH: usize = 2 * BATCH;
+/// Heartbeats sent on stopping, with sessions' ends: two may be lost.
+const LAST_HEARTBEATS: u32 = 3;
+/// Between them: longer than RED's default `hold`, so that RED's account is settled by the next one.
+const LAST_HEARTBEAT_NS: Nanos = 20_000_000;
+/// Without free frames the lane looks again after this long at the latest: the time that 32 full frames take at 1 Gbit/s.
+const FULL_WAIT_NS: Nanos = 400_000;
+/// The last frames get this long to leave; the whole relay stops within 2 s.
+const DRAIN_NS: Nanos = 500_000_000;
+
+/// Orders to a lane.
+#[derive(Debug)]
+pub enum Order {
+    /// Take a new table of streams, and an encoder that knows them.
+    Table(Arc<Table>, Encoder),
+    /// Drain and stop.
+    Stop,
+}
+
+/// What a lane shares with the control thread.
+#[derive(Debug)]
+pub struct Shared {
+    /// All streams work.
+    pub ready: AtomicBool,
+    /// Datagrams taken from `AF_XDP` queues, by slot.
+    pub from_queues: Box<[Counter]>,
+    /// Packets from the queues that were no datagrams.
+    pub malformed: Counter,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let from_queues = (0..STREAMS_MAX).map(|_| Counter::default()).collect();
+        Self { ready: AtomicBool::default(), from_queues, malformed: Counter::default() }
+    }
+}
+
+/// Everything that a lane owns.
+pub struct Lane<P: TxPort> {
+    /// Its number.
+    pub number: usize,
+    /// The process's clock.
+    pub clock: Clock,
+    /// The link.
+    pub sender: Sender<P>,
+    /// Where datagrams come from.
+    pub ingress: Ingress,
+    /// What becomes of them.
+    pub udp: UdpIngress,
+    /// Orders.
+    pub mailbox: Mailbox<Order>,
+    /// The link's counters.
+    pub counters: Arc<Lanes<BlueLink>>,
+    /// What the control thread reads.
+    pub shared: Arc<Shared>,
+    /// Frames that the port could not send, if it counts any.
+    pub send_errors: fn(&P) -> u64,
+}
+
+impl<P: TxPort> Lane<P> {
+    /// Runs until told to stop.
+    pub fn run(mut self) -> anyhow::Result<()> {
+        prepare_lane_thread();
+        let readiness = Readiness::new().context("cannot make an epoll descriptor")?;
+        let prepared = self.ingress.register(&readiness).and_then(|()| {
+            readiness.add(self.mailbox.as_fd())
+        });
+        prepared.context("cannot wait for the lane's sockets")?;
+        let mut published = SenderCounters::default();
+        while !self.obey()? {
+            // Overdue blocks close before new datagrams come in, so that their repair symbols are not late twice.
+            let now = self.clock.now();
+            let mut wake_at = self.sender.poll(now).context("cannot send on the link")?;
+            if self.sender.heartbeat_due(now) {
+                self.heartbeat(now);
+                wake_at = now;
+            }
+            let received = self.receive(now);
+            self.publish(&mut published);
+            self.rest(&readiness, received, wake_at)?;
+        }
+        self.drain(&mut published)
+    }
+
+    /// Takes a batch; `None`: there is no room for one. What overflows meanwhile is counted where it waits.
+    fn receive(&mut self, now: Nanos) -> Option<usize> {
+        if !self.sender.has_frames(FRAMES_PER_BATCH) {
+            return None;
+        }
+        let (sender, udp) = (&mut self.sender, &mut self.udp);
+        Some(self.ingress.receive(BATCH, |arrival| udp.datagram(now, sender, &arrival)))
+    }
+
+    /// Waits for the next datagram or clock, if there is time.
+    fn rest(&self, readiness: &Readiness, received: Option<usize>, wake_at: Nanos) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        match received {
+            Some(0) => wait_until(readiness, now, wake_at).context("cannot wait for datagrams"),
+            Some(_) => Ok(()),
+            None => {
+                let pause_ns = wake_at.saturating_sub(now).min(FULL_WAIT_NS);
+                std::thread::sleep(Duration::from_nanos(pause_ns));
+                Ok(())
+            }
+        }
+    }
+
+    fn heartbeat(&mut self, now: Nanos) {
+        self.udp.heartbeat(now, &mut self.sender);
+        self.sender.heartbeat(now);
+    }
+
+    /// Carries out orders. True: stop.
+    fn obey(&mut self) -> anyhow::Result<bool> {
+        while let Some(order) = self.mailbox.take() {
+            match order {
+                Order::Table(table, encoder) => self.take_table(&table, encoder)?,
+                Order::Stop => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn take_table(&mut self, table: &Arc<Table>, encoder: Encoder) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        self.sender.set_channels(now, table.sender_channels(), encoder, table.digest());
+        self.udp.set_table(Arc::clone(table), &self.sender);
+        let opened = self.ingress.set_table(table);
+        if !self.shared.ready.load(Acquire) {
+            opened?;
+            self.shared.ready.store(true, Release);
+        } else if let Err(error) = opened {
+            // A reload must not take the other streams down.
+            tracing::error!("{error}; the other streams go on");
+        }
+        Ok(())
+    }
+
+    /// Takes what has already arrived, closes everything, and says so until RED should have heard it.
+    fn drain(mut self, published: &mut SenderCounters) -> anyhow::Result<()> {
+        let until = self.clock.now() + DRAIN_NS;
+        while self.clock.now() < until && self.receive(self.clock.now()) != Some(0) {
+            self.sender.poll(self.clock.now())?;
+        }
+        self.udp.end_all();
+        for _ in 0..LAST_HEARTBEATS {
+            let now = self.clock.now();
+            self.udp.heartbeat(now, &mut self.sender);
+            self.sender.stop(now);
+            self.send_until(now + LAST_HEARTBEAT_NS)?;
+        }
+        while !self.sender.is_drained() && self.clock.now() < until {
+            self.send_until(self.clock.now() + LAST_HEARTBEAT_NS)?;
+        }
+        self.publish(published);
+        Ok(())
+    }
+
+    /// Goes on sending until `until`.
+    fn send_until(&mut self, until: Nanos) -> anyhow::Result<()> {
+        loop {
+            let next = self.sender.poll(self.clock.now())?;
+            let now = self.clock.now();
+            if now >= until {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_nanos(next.min(until).saturating_sub(now)));
+        }
+    }
+
+    fn publish(&self, published: &mut SenderCounters) {
+        self.shared.malformed.set(self.ingress.malformed());
+        let now = self.sender.counters();
+        if now == *published {
+            return;
+        }
+        *published = now;
+        if let Some(to) = self.counters.lane(self.number) {
+            to.source_frames.set(now.source_frames);
+            to.repair_frames.set(now.repair_frames);
+            to.heartbeats.set(now.heartbeats);
+            to.bytes.set(now.frame_bytes);
+            to.blocks.set(now.blocks);
+            to.tx_full.set(now.tx_full);
+            to.send_errors.set((self.send_errors)(self.sender.port()));
+        }
+    }
+}

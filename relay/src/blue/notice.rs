@@ -1,0 +1,29 @@
+//! What lanes tell the control thread.
+
+use std::net::SocketAddr;
+
+use crate::telemetry::reasons::BlueRefused;
+
+/// Notices that may wait; more are dropped, because the counters have them too.
+pub const NOTICES_MAX: usize = 1024;
+
+/// Something that deserves a log line.
+#[derive(Debug)]
+pub enum Notice {
+    /// A datagram was refused.
+    Refused {
+        /// The stream's slot.
+        slot: u16,
+        /// Who sent it.
+        source: SocketAddr,
+        /// Why.
+        reason: BlueRefused,
+    },
+    /// A lane cannot go on.
+    LaneDied {
+        /// Which one.
+        lane: usize,
+        /// Why.
+        error: anyhow::Error,
+    },
+}

@@ -1,0 +1,270 @@
+//! Brings BLUE up: epoch, key, programs, sockets, lanes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use crossbeam_channel::bounded;
+
+use super::host::{BlueHost, LaneHandle, Programs};
+use super::ingress::{Ingress, KernelSockets};
+use super::lane::{Lane, Order, Shared};
+use super::notice::{NOTICES_MAX, Notice};
+use super::table::Table;
+use super::udp::UdpIngress;
+use crate::config::{self, Driver, Encapsulation, Site, Unmatched};
+use crate::host::{Clock, link_key, mailbox, next_epoch, quiet};
+use crate::link::socket::SocketTx;
+use crate::link::xdp::XdpTx;
+use crate::link::{Rate, Sender, SenderConfig, TxPort};
+use crate::packet::{BROADCAST, LinkHeader};
+use crate::steer::{BlueIngress, BlueLink, IngressOptions};
+use crate::telemetry::counters::BlueCounters;
+use crate::telemetry::syslog::{Syslog, Target};
+use crate::wire::{Direction, FRAME_OVERHEAD, IP_UDP_LEN, LinkKey, symbol_size};
+use crate::xsk::interface::{self, InterfaceInfo};
+use crate::xsk::{RxConfig, RxSocket, TxConfig, TxSocket};
+
+/// Lane n sends from this UDP port plus n: the start of the dynamic ports (RFC 6335, 6), so that RED's network card
+/// spreads lanes over its queues.
+const SOURCE_PORT_BASE: u16 = 49_152;
+/// Ethernet header, bytes.
+const ETHERNET_LEN: usize = 14;
+/// The least frames a lane sends from: 8 MiB of 2 KiB frames, 4 ms at 10 Gbit/s.
+const TX_FRAMES_MIN: usize = 4096;
+/// Lanes must all have opened their sockets within this time.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What all lanes have in common.
+struct Common {
+    site: Site,
+    epoch: u32,
+    key: LinkKey,
+    clock: Clock,
+    table: Arc<Table>,
+    counters: Arc<BlueCounters>,
+    notices: crossbeam_channel::Sender<Notice>,
+}
+
+/// Starts everything; datagrams flow when it returns.
+pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
+    let key = link_key(&site)?;
+    let socket_driver = site.blue.driver == Driver::Socket;
+    let interfaces = if socket_driver { None } else { Some(Interfaces::look(&site)?) };
+    let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);
+    let counters = Arc::new(BlueCounters::blue(lanes));
+    let table = Arc::new(Table::new(&site, None, &counters)?);
+    let (notices, notices_here) = bounded(NOTICES_MAX);
+    let epoch = next_epoch(&site.blue.state_dir)?;
+    quiet(&site.link.blue.interface);
+    let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
+    let (handles, programs, obtained) = match interfaces {
+        None => start_socket(&common)?,
+        Some(interfaces) => start_xdp(&common, &interfaces)?,
+    };
+    wait_ready(&handles)?;
+    tracing::info!(epoch, lanes, "{obtained}");
+    let syslog = Syslog::start(Target::resolve(common.site.blue.syslog.as_ref())).context("cannot start syslog")?;
+    let mut host = BlueHost {
+        path: path.to_owned(),
+        site: common.site,
+        table: common.table,
+        counters: common.counters,
+        lanes: handles,
+        programs,
+        notices: notices_here,
+        syslog,
+        obtained,
+        tx_frames: 0,
+        allowed_before: Vec::new(),
+        chatter: crate::host::Chatter::default(),
+    };
+    host.tx_frames = tx_frames(&host.table);
+    host.announce_start(epoch);
+    Ok(host)
+}
+
+/// Frames that every lane's port has, for these streams.
+pub fn tx_frames(table: &Table) -> usize {
+    let repair = table.sender_channels().iter().map(|channel| channel.repair.max()).max().unwrap_or(0);
+    // Two blocks may close with one record, and a record may be as long as a datagram can be.
+    (4 * usize::from(repair) + 512).next_power_of_two().max(TX_FRAMES_MIN)
+}
+
+/// Both interfaces of an XDP host.
+struct Interfaces {
+    zone: InterfaceInfo,
+    link: InterfaceInfo,
+}
+
+impl Interfaces {
+    fn look(site: &Site) -> anyhow::Result<Self> {
+        let zone = interface::info(&site.blue.interface).context("[blue] interface")?;
+        let link = interface::info(&site.link.blue.interface).context("[link.blue] interface")?;
+        anyhow::ensure!(
+            link.mtu >= u32::from(site.link.mtu),
+            "[link] mtu = {} is above the MTU of {}, which is {}: set the same on both",
+            site.link.mtu,
+            site.link.blue.interface,
+            link.mtu
+        );
+        Ok(Self { zone, link })
+    }
+
+    fn lanes(&self) -> usize {
+        self.zone.rx_queues.min(self.link.tx_queues).max(1) as usize
+    }
+}
+
+type Started = (Vec<LaneHandle>, Option<Programs>, String);
+
+fn start_socket(common: &Common) -> anyhow::Result<Started> {
+    let link = &common.site.link;
+    let symbol_bytes = symbol_size(usize::from(link.mtu), IP_UDP_LEN);
+    let from = SocketAddr::from((link.blue.address, 0));
+    let to = SocketAddr::from((link.red.address, link.port));
+    let port = SocketTx::open(from, to, symbol_bytes + FRAME_OVERHEAD, tx_frames(&common.table)).with_context(|| {
+        format!("cannot send from {} ([link.blue] address) to {to}; give {} that address", link.blue.address, link.blue.interface)
+    })?;
+    let kernel = KernelSockets::new(&common.site.blue.interface).context("cannot make kernel sockets")?;
+    let ingress = Ingress::new(Vec::new(), Some(kernel));
+    let errors = |port: &SocketTx| port.errors().0;
+    let lane = spawn(common, 0, port, symbol_bytes, ingress, errors)?;
+    Ok((vec![lane], None, "driver=socket mode=kernel".to_owned()))
+}
+
+fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started> {
+    let site = &common.site;
+    let options = IngressOptions {
+        own_mac: Some(interfaces.zone.mac),
+        drop_other: site.blue.unmatched == Unmatched::Drop,
+        ..IngressOptions::default()
+    };
+    let link = BlueLink::attach(&site.link.blue.interface)?;
+    let mut ingress = BlueIngress::attach(&site.blue.interface, &options)?;
+    let lanes = interfaces.lanes();
+    let mut queues: Vec<Vec<RxSocket>> = (0..lanes).map(|_| Vec::new()).collect();
+    for queue in 0..interfaces.zone.rx_queues {
+        let socket = open_rx(&site.blue.interface, queue)?;
+        ingress.register(queue, std::os::fd::AsFd::as_fd(&socket))?;
+        queues[queue as usize % lanes].push(socket);
+    }
+    let zone_mode = format!("{}/{}", ingress.mode(), queues[0][0].mode());
+    let mut handles = Vec::new();
+    let mut link_mode = String::new();
+    for (number, queues) in queues.into_iter().enumerate() {
+        let (port, symbol_bytes) = open_port(common, interfaces, number)?;
+        link_mode = format!("{}/{}", link.mode(), port.socket().mode());
+        // The kernel's sockets get few datagrams, and each flow of them one lane: the first.
+        let kernel = (number == 0).then(|| KernelSockets::new(&site.blue.interface)).transpose();
+        let ingress = Ingress::new(queues, kernel.context("cannot make kernel sockets")?);
+        handles.push(spawn(common, number, port, symbol_bytes, ingress, |_| 0)?);
+    }
+    // Last, so that no datagram is taken before its lane runs.
+    wait_ready(&handles)?;
+    ingress.update(&common.table.rules())?;
+    let events = ingress.take_events();
+    let obtained = format!("driver=xdp mode={zone_mode} link_mode={link_mode}");
+    Ok((handles, Some(Programs { ingress, _link: link, events }), obtained))
+}
+
+fn open_rx(interface: &str, queue: u32) -> anyhow::Result<RxSocket> {
+    Ok(RxSocket::open(&RxConfig::new(interface, queue))?)
+}
+
+fn open_port(common: &Common, interfaces: &Interfaces, lane: usize) -> anyhow::Result<(XdpTx, usize)> {
+    let link = &common.site.link;
+    let mac = link.red.mac.unwrap_or(BROADCAST);
+    let (header, ip_overhead) = match link.encapsulation {
+        Encapsulation::Udp => {
+            let port = SOURCE_PORT_BASE + lane as u16;
+            let header =
+                LinkHeader::udp(interfaces.link.mac, mac, link.blue.address, link.red.address, port, link.port);
+            (header, IP_UDP_LEN)
+        }
+        Encapsulation::Ethernet => (LinkHeader::ethernet(interfaces.link.mac, mac), 0),
+    };
+    let mut config = TxConfig::new(&link.blue.interface, lane as u32);
+    config.frame_count = tx_frames(&common.table) as u32;
+    if usize::from(link.mtu) + ETHERNET_LEN > config.frame_size as usize {
+        config.frame_size = 4096;
+    }
+    // A packet lies in one frame: on a jumbo link symbols are as large as frames allow.
+    let mtu = usize::from(link.mtu).min(config.frame_size as usize - ETHERNET_LEN);
+    let socket = TxSocket::open(&config)?;
+    Ok((XdpTx::new(socket, header), symbol_size(mtu, ip_overhead)))
+}
+
+fn spawn<P>(
+    common: &Common,
+    number: usize,
+    port: P,
+    symbol_bytes: usize,
+    ingress: Ingress,
+    send_errors: fn(&P) -> u64,
+) -> anyhow::Result<LaneHandle>
+where
+    P: TxPort + Send + 'static,
+    P::Frame: Send,
+{
+    let link = &common.site.link;
+    let config = SenderConfig {
+        lane: number as u16,
+        epoch: common.epoch,
+        direction: Direction::Forward,
+        key: common.key.clone(),
+        symbol_bytes: symbol_bytes as u16,
+        heartbeat_ns: link.heartbeat.as_nanos() as u64,
+        rate: link.rate_bps.map(|bits_per_second| Rate { bits_per_second, burst_bytes: link.burst_bytes }),
+    };
+    let (orders, mailbox) = mailbox().context("cannot make a lane's mailbox")?;
+    let table = Arc::clone(&common.table);
+    let encoder = table.encoder();
+    let shared = Arc::new(Shared::default());
+    let udp = UdpIngress::new(number, Arc::clone(&table), Arc::clone(&shared), common.notices.clone());
+    let lane = Lane {
+        number,
+        clock: common.clock,
+        sender: Sender::new(config, port),
+        ingress,
+        udp,
+        mailbox,
+        counters: common.counters.link(),
+        shared: Arc::clone(&shared),
+        send_errors,
+    };
+    let notices = common.notices.clone();
+    let thread = std::thread::Builder::new().name(format!("lane {number}")).spawn(move || {
+        if let Err(error) = lane.run() {
+            // The queue is empty when a lane dies at start; later the control thread notices the end itself.
+            let _ = notices.try_send(Notice::LaneDied { lane: number, error });
+        }
+    });
+    let handle = LaneHandle { orders, shared, thread: thread.context("cannot start a lane's thread")? };
+    handle.orders.send(Order::Table(table, encoder)).map_err(|_| anyhow::anyhow!("lane {number} died at once"))?;
+    Ok(handle)
+}
+
+/// Waits until every lane has its sockets. A lane that dies instead has said why in a notice.
+fn wait_ready(lanes: &[LaneHandle]) -> anyhow::Result<()> {
+    let deadline = std::time::Instant::now() + READY_TIMEOUT;
+    for lane in lanes {
+        while !lane.shared.ready.load(std::sync::atomic::Ordering::Acquire) && !lane.thread.is_finished() {
+            anyhow::ensure!(std::time::Instant::now() < deadline, "a lane did not start within {READY_TIMEOUT:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
+}
+
+/// Compares a reload's link with the running one.
+pub fn needs_more_frames(table: &Table, tx_frames_now: usize) -> bool {
+    tx_frames(table) > tx_frames_now
+}
+
+/// The site file's syslog, for a reload.
+pub fn syslog_target(site: &Site) -> Target {
+    Target::resolve(site.host(config::Role::Blue).syslog.as_ref())
+}

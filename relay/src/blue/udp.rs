@@ -1,0 +1,124 @@
+//! Datagrams into the link: who sends, may it, and as which record. No I/O.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::ingress::Arrival;
+use super::lane::Shared;
+use super::notice::Notice;
+use super::table::Table;
+use crate::link::{Nanos, PushError, Sender, TxPort};
+use crate::session::{FlowKey, FlowTable, OpenError};
+use crate::telemetry::reasons::BlueRefused;
+use crate::wire::{FLAG_END, RecordHead, RecordType};
+
+/// The datagram side of one lane.
+#[derive(Debug)]
+pub struct UdpIngress {
+    lane: usize,
+    table: Arc<Table>,
+    flows: FlowTable,
+    /// The sender's slot of every slot of the table.
+    sender_slots: Vec<Option<usize>>,
+    shared: Arc<Shared>,
+    notices: crossbeam_channel::Sender<Notice>,
+}
+
+impl UdpIngress {
+    /// For lane number `lane`; knows no stream before [`UdpIngress::set_table`].
+    pub fn new(
+        lane: usize,
+        table: Arc<Table>,
+        shared: Arc<Shared>,
+        notices: crossbeam_channel::Sender<Notice>,
+    ) -> Self {
+        Self { lane, table, flows: FlowTable::default(), sender_slots: Vec::new(), shared, notices }
+    }
+
+    /// Takes a new table, after the sender took the same one.
+    pub fn set_table<P: TxPort>(&mut self, table: Arc<Table>, sender: &Sender<P>) {
+        self.sender_slots = vec![None; table.slots()];
+        for (slot, entry) in table.iter() {
+            self.sender_slots[usize::from(slot)] = sender.slot(entry.channel);
+        }
+        self.table = table;
+    }
+
+    /// Takes a datagram.
+    pub fn datagram<P: TxPort>(&mut self, now: Nanos, sender: &mut Sender<P>, arrival: &Arrival<'_>) {
+        let &Arrival { source, port, payload, checked } = arrival;
+        let Some((slot, entry)) = self.table.by_port(port) else { return };
+        let Some(counters) = entry.counters.lane(self.lane) else { return };
+        if checked {
+            self.shared.from_queues[usize::from(slot)].add(1);
+        } else if !entry.allows(source.ip()) {
+            counters.refused.add(BlueRefused::Source, 1);
+            self.tell(slot, source, BlueRefused::Source);
+            return;
+        }
+        counters.received.add(1);
+        counters.received_bytes.add(payload.len() as u64);
+        let sender_slot = self.sender_slots.get(usize::from(slot)).copied().flatten();
+        let forwarded = sender_slot.ok_or(BlueRefused::LinkFull).and_then(|sender_slot| {
+            if !sender.has_room(sender_slot, payload.len()) {
+                return Err(BlueRefused::LinkFull);
+            }
+            let key = FlowKey { source, slot };
+            let head = datagram_head(&mut self.flows, now, key, &self.table)?;
+            let in_rate = entry.rate.as_ref().is_none_or(|rate| rate.admit(now, payload.len()));
+            let pushed = if in_rate {
+                sender.push(now, sender_slot, &head, payload).map_err(refusal)
+            } else {
+                Err(BlueRefused::Rate)
+            };
+            // What does not go out leaves no gap.
+            pushed.inspect_err(|_| self.flows.undo(key))
+        });
+        match forwarded {
+            Ok(()) => counters.sent.add(1),
+            Err(reason) => {
+                counters.refused.add(reason, 1);
+                if reason == BlueRefused::SessionLimit {
+                    self.tell(slot, source, reason);
+                }
+            }
+        }
+    }
+
+    /// Ends idle sessions and announces where every session stands. For every heartbeat.
+    pub fn heartbeat<P: TxPort>(&mut self, now: Nanos, sender: &mut Sender<P>) {
+        self.flows.expire(now, &*self.table, |_, _| ());
+        let sender_slots = &self.sender_slots;
+        self.flows.marks(|slot, session, sequence, ended| {
+            let Some(sender_slot) = sender_slots.get(usize::from(slot)).copied().flatten() else { return true };
+            let flags = if ended { FLAG_END } else { 0 };
+            let head = RecordHead { kind: RecordType::Mark, flags, session, sequence };
+            sender.push(now, sender_slot, &head, &[]).is_ok()
+        });
+    }
+
+    /// Ends every session, for the last heartbeats.
+    pub fn end_all(&mut self) {
+        self.flows.end_all(&*self.table);
+    }
+
+    fn tell(&self, slot: u16, source: SocketAddr, reason: BlueRefused) {
+        // A full queue means that the log is behind already; the counter has it.
+        let _ = self.notices.try_send(Notice::Refused { slot, source, reason });
+    }
+}
+
+fn datagram_head(flows: &mut FlowTable, now: Nanos, key: FlowKey, table: &Table) -> Result<RecordHead, BlueRefused> {
+    let (session, sequence, _) = flows.next(now, key, table).map_err(|error| match error {
+        OpenError::Limit => BlueRefused::SessionLimit,
+        OpenError::NoStream => BlueRefused::Source,
+    })?;
+    Ok(RecordHead { kind: RecordType::Datagram, flags: 0, session, sequence })
+}
+
+fn refusal(error: PushError) -> BlueRefused {
+    match error {
+        PushError::Busy => BlueRefused::LinkFull,
+        PushError::Oversize => BlueRefused::Oversize,
+    }
+}

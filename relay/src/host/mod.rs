@@ -1,0 +1,18 @@
+//! What both hosts need around their lanes: a clock, a way to wait, mailboxes into lane threads, state that survives a
+//! restart, signals, and quiet link interfaces. Knows nothing of streams; `blue` and `red` stand on it.
+
+mod clock;
+mod control;
+mod mailbox;
+mod quiet;
+mod report;
+mod state;
+mod wait;
+
+pub use clock::Clock;
+pub use control::{Controlled, control};
+pub use mailbox::{Mailbox, MailboxSender, mailbox};
+pub use quiet::quiet;
+pub use report::{Chatter, link_key, print_report};
+pub use state::{RedState, StateError, load_red, next_epoch, store_red};
+pub use wait::{Readiness, prepare_lane_thread, wait_until};

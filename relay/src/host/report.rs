@@ -1,0 +1,69 @@
+//! Log lines of the control thread.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Site;
+use crate::telemetry::counters::{Sample, Subject};
+use crate::telemetry::report::{Occasion, line};
+use crate::wire::LinkKey;
+
+/// Logs the counters; on the last occasion it also prints them on standard output, for whoever started the relay.
+pub fn print_report(occasion: Occasion, samples: &[Sample], obtained: &str) {
+    for sample in samples {
+        let mut text = line(occasion, sample);
+        if sample.subject == Subject::Link {
+            text = format!("{text} {obtained}");
+        }
+        match occasion {
+            Occasion::Stats => tracing::info!("{text}"),
+            Occasion::Summary => println!("{text}"),
+        }
+    }
+}
+
+/// The link's key, or a loud warning that there is none.
+pub fn link_key(site: &Site) -> anyhow::Result<LinkKey> {
+    let Some(path) = &site.link.key_file else {
+        tracing::warn!(
+            "THE LINK IS NOT SEALED: whoever reaches it can read and forge everything; run `relay keygen` and set [link] key_file on both hosts"
+        );
+        return Ok(LinkKey::unsealed());
+    };
+    let key = crate::config::key::load(path)?;
+    Ok(LinkKey::sealed(*key.bytes()))
+}
+
+/// Keeps log lines about single packets readable: so many per second, and then how many were left out.
+#[derive(Debug)]
+pub struct Chatter {
+    since: Instant,
+    lines: u32,
+    left_out: u64,
+}
+
+/// Lines per second: a person can still follow them.
+const LINES_PER_SECOND: u32 = 5;
+
+impl Default for Chatter {
+    fn default() -> Self {
+        Self { since: Instant::now(), lines: 0, left_out: 0 }
+    }
+}
+
+impl Chatter {
+    /// May another line be written now?
+    pub fn admit(&mut self) -> bool {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            let left_out = std::mem::take(&mut self.left_out);
+            if left_out > 0 {
+                tracing::warn!(left_out, "further lines about refused packets were left out; the counters have them all");
+            }
+            self.since = Instant::now();
+            self.lines = 0;
+        }
+        self.lines += 1;
+        let admitted = self.lines <= LINES_PER_SECOND;
+        self.left_out += u64::from(!admitted);
+        admitted
+    }
+}

@@ -1,0 +1,166 @@
+//! What must survive a restart: BLUE's last epoch, RED's newest epoch and what it saw of it.
+//!
+//! Files are replaced by rename after an fsync, so that a crash leaves the old or the new one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const BLUE_FILE: &str = "blue.epoch";
+const RED_FILE: &str = "red.epoch";
+
+/// State could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder or file cannot be used.
+    #[error("cannot {action} {path}: {source}; make the folder writable for this user, or set `state_dir` in the site file", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is there but is not ours.
+    #[error("{path} is damaged: {what}; if no other relay uses it, remove it (RED will then accept any epoch)", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+/// BLUE's epoch for this start: the wall clock in seconds, but always above the last one. It is on disk before this
+/// returns, so that no epoch is ever used twice.
+pub fn next_epoch(state_dir: &Path) -> Result<u32, StateError> {
+    let path = state_dir.join(BLUE_FILE);
+    let last: u32 = match read(&path)? {
+        None => 0,
+        Some(text) => text.trim().parse().map_err(|_| damaged(&path, "not a number"))?,
+    };
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let clock = u32::try_from(clock).unwrap_or(u32::MAX);
+    let epoch = clock.max(last.checked_add(1).ok_or_else(|| damaged(&path, "the last epoch there can be"))?);
+    write(&path, &format!("{epoch}\n"))?;
+    Ok(epoch)
+}
+
+/// What RED remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedState {
+    /// The newest epoch seen; no older one is accepted.
+    pub epoch: u32,
+    /// Lanes of that epoch, and the packet number below which everything was seen.
+    pub floors: Vec<(u16, u64)>,
+}
+
+/// RED's state, empty where there is none.
+pub fn load_red(state_dir: &Path) -> Result<RedState, StateError> {
+    let path = state_dir.join(RED_FILE);
+    let Some(text) = read(&path)? else { return Ok(RedState::default()) };
+    parse_red(&text).ok_or_else(|| damaged(&path, "not an epoch and its lanes"))
+}
+
+/// Replaces RED's state.
+pub fn store_red(state_dir: &Path, state: &RedState) -> Result<(), StateError> {
+    let mut text = format!("epoch {}\n", state.epoch);
+    for (lane, floor) in &state.floors {
+        text += &format!("lane {lane} {floor}\n");
+    }
+    write(&state_dir.join(RED_FILE), &text)
+}
+
+fn parse_red(text: &str) -> Option<RedState> {
+    let mut lines = text.lines();
+    let epoch = lines.next()?.strip_prefix("epoch ")?.parse().ok()?;
+    let floors = lines
+        .map(|line| {
+            let (lane, floor) = line.strip_prefix("lane ")?.split_once(' ')?;
+            Some((lane.parse().ok()?, floor.parse().ok()?))
+        })
+        .collect::<Option<_>>()?;
+    Some(RedState { epoch, floors })
+}
+
+fn read(path: &Path) -> Result<Option<String>, StateError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(damaged(path, "not text")),
+        Err(source) => Err(StateError::Io { action: "read", path: path.to_owned(), source }),
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), StateError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| StateError::Io { action, path, source }
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(failed("make", folder))?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new).map_err(failed("write", &new))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write", &new))?;
+    fs::rename(&new, path).map_err(failed("replace", path))?;
+    // The rename itself is on disk only once the folder is.
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
+}
+
+fn damaged(path: &Path, what: &'static str) -> StateError {
+    StateError::Damaged { path: path.to_owned(), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of its own for each test, gone with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("relay-state-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).expect("a temporary folder");
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn epochs_always_rise() {
+        let folder = Folder::new("epochs");
+        let first = next_epoch(&folder.0).expect("writable");
+        let second = next_epoch(&folder.0).expect("writable");
+        assert!(second > first, "two starts in one second");
+        let ahead = first + 1_000_000;
+        fs::write(folder.0.join(BLUE_FILE), ahead.to_string()).expect("writable");
+        assert_eq!(next_epoch(&folder.0).expect("writable"), ahead + 1, "a clock that was set back");
+    }
+
+    #[test]
+    fn red_reads_what_it_wrote() {
+        let folder = Folder::new("red");
+        assert_eq!(load_red(&folder.0).expect("none yet"), RedState::default());
+        let state = RedState { epoch: 77, floors: vec![(0, 12_345_678_901), (3, 5)] };
+        store_red(&folder.0, &state).expect("writable");
+        assert_eq!(load_red(&folder.0).expect("readable"), state);
+    }
+
+    #[test]
+    fn damage_is_said_with_the_path() {
+        let folder = Folder::new("damage");
+        fs::write(folder.0.join(BLUE_FILE), "yesterday").expect("writable");
+        fs::write(folder.0.join(RED_FILE), "epoch 5\nlane x").expect("writable");
+        let blue = next_epoch(&folder.0).expect_err("damaged").to_string();
+        assert!(blue.contains("blue.epoch is damaged"), "{blue}");
+        assert!(load_red(&folder.0).is_err());
+    }
+}

@@ -1,5 +1,6 @@
 //! BLUE's control thread: reloads, counters, notices.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,7 +13,7 @@ use super::notice::Notice;
 use super::start::{needs_more_frames, syslog_target};
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Controlled, MailboxSender, print_report};
+use crate::host::{Chatter, Controlled, MailboxSender, print_report, udp_drops};
 use crate::steer::{BlueIngress, BlueLink, DropEvent, DropReason, Events};
 use crate::telemetry::counters::BlueCounters;
 use crate::telemetry::reasons::BlueRefused;
@@ -42,6 +43,13 @@ pub struct Programs {
     pub events: Option<Events>,
 }
 
+/// Datagrams of a stream that found no room in front of the lanes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Overflow {
+    queues: u64,
+    sockets: u64,
+}
+
 /// The BLUE host.
 pub struct BlueHost {
     /// The site file.
@@ -66,6 +74,8 @@ pub struct BlueHost {
     pub tx_frames: usize,
     /// By slot: datagrams that the XDP program had given to the queues at the last tick.
     pub allowed_before: Vec<u64>,
+    /// By slot: what overflowed.
+    pub overflow: HashMap<u16, Overflow>,
     /// Limits log lines about single packets.
     pub chatter: Chatter,
 }
@@ -78,6 +88,7 @@ impl BlueHost {
 
     /// Drains the lanes and gives the final account.
     pub fn stop(mut self) {
+        self.read_overflow();
         for lane in &self.lanes {
             // A lane that does not take the order has died, which was told.
             let _ = lane.orders.send(Order::Stop);
@@ -160,8 +171,18 @@ impl BlueHost {
             }
             let allowed = std::mem::replace(&mut self.allowed_before[index], kernel.allowed);
             let taken: u64 = self.lanes.iter().map(|lane| lane.shared.from_queues[index].get()).sum();
-            let overflow = to.refused.of(BlueRefused::Overflow);
-            overflow.set(overflow.get().max(allowed.saturating_sub(taken)));
+            let overflow = &mut self.overflow.entry(slot as u16).or_default().queues;
+            *overflow = (*overflow).max(allowed.saturating_sub(taken));
+        }
+    }
+
+    /// Takes over what overflowed in front of the lanes. A socket's drops are known only while it is open.
+    fn read_overflow(&mut self) {
+        for (slot, entry) in self.table.iter() {
+            let overflow = self.overflow.entry(slot).or_default();
+            overflow.sockets = overflow.sockets.max(udp_drops(entry.port));
+            let to = entry.counters.control();
+            to.refused.of(BlueRefused::Overflow).set(overflow.queues + overflow.sockets);
         }
     }
 
@@ -213,6 +234,7 @@ impl Controlled for BlueHost {
     }
 
     fn report(&mut self, occasion: Occasion) {
+        self.read_overflow();
         print_report(occasion, &self.counters.samples(), &self.obtained);
     }
 

@@ -79,6 +79,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         obtained,
         tx_frames: 0,
         allowed_before: Vec::new(),
+        overflow: std::collections::HashMap::new(),
         chatter: crate::host::Chatter::default(),
     };
     host.tx_frames = tx_frames(&host.table);

@@ -7,6 +7,7 @@ mod mailbox;
 mod quiet;
 mod report;
 mod state;
+mod udp_drops;
 mod wait;
 
 pub use clock::Clock;
@@ -15,4 +16,5 @@ pub use mailbox::{Mailbox, MailboxSender, mailbox};
 pub use quiet::quiet;
 pub use report::{Chatter, link_key, print_report};
 pub use state::{RedState, StateError, load_red, next_epoch, store_red};
+pub use udp_drops::udp_drops;
 pub use wait::{Readiness, prepare_lane_thread, wait_until};

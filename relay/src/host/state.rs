@@ -1,6 +1,6 @@
 //! What must survive a restart: BLUE's last epoch, RED's newest epoch and what it saw of it.
 //!
-//! Files are replaced by rename after an fsync, so that a crash leaves the old or the new one.
+//! Files are replaced by rename, so that a crash leaves the old or the new one.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -44,7 +44,7 @@ pub fn next_epoch(state_dir: &Path) -> Result<u32, StateError> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let clock = u32::try_from(clock).unwrap_or(u32::MAX);
     let epoch = clock.max(last.checked_add(1).ok_or_else(|| damaged(&path, "the last epoch there can be"))?);
-    write(&path, &format!("{epoch}\n"))?;
+    write(&path, &format!("{epoch}\n"), true)?;
     Ok(epoch)
 }
 
@@ -64,13 +64,14 @@ pub fn load_red(state_dir: &Path) -> Result<RedState, StateError> {
     parse_red(&text).ok_or_else(|| damaged(&path, "not an epoch and its lanes"))
 }
 
-/// Replaces RED's state.
-pub fn store_red(state_dir: &Path, state: &RedState) -> Result<(), StateError> {
+/// Replaces RED's state. A new epoch is worth an fsync; floors alone are not, since they only matter after a crash of
+/// this process, not of the machine.
+pub fn store_red(state_dir: &Path, state: &RedState, durable: bool) -> Result<(), StateError> {
     let mut text = format!("epoch {}\n", state.epoch);
     for (lane, floor) in &state.floors {
         text += &format!("lane {lane} {floor}\n");
     }
-    write(&state_dir.join(RED_FILE), &text)
+    write(&state_dir.join(RED_FILE), &text, durable)
 }
 
 fn parse_red(text: &str) -> Option<RedState> {
@@ -94,7 +95,7 @@ fn read(path: &Path) -> Result<Option<String>, StateError> {
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), StateError> {
+fn write(path: &Path, text: &str, durable: bool) -> Result<(), StateError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |source| StateError::Io { action, path, source }
@@ -103,8 +104,14 @@ fn write(path: &Path, text: &str) -> Result<(), StateError> {
     fs::create_dir_all(folder).map_err(failed("make", folder))?;
     let new = path.with_extension("new");
     let mut file = File::create(&new).map_err(failed("write", &new))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write", &new))?;
+    file.write_all(text.as_bytes()).map_err(failed("write", &new))?;
+    if durable {
+        file.sync_all().map_err(failed("sync", &new))?;
+    }
     fs::rename(&new, path).map_err(failed("replace", path))?;
+    if !durable {
+        return Ok(());
+    }
     // The rename itself is on disk only once the folder is.
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
 }
@@ -150,7 +157,7 @@ mod tests {
         let folder = Folder::new("red");
         assert_eq!(load_red(&folder.0).expect("none yet"), RedState::default());
         let state = RedState { epoch: 77, floors: vec![(0, 12_345_678_901), (3, 5)] };
-        store_red(&folder.0, &state).expect("writable");
+        store_red(&folder.0, &state, true).expect("writable");
         assert_eq!(load_red(&folder.0).expect("readable"), state);
     }
 

@@ -268,7 +268,8 @@ impl Incoming {
     fn walk(&mut self, context: &mut Context<'_, impl Sink>, index: u16, from: usize) {
         let Some(symbol) = self.window.front().and_then(|front| front.block.symbol(index)) else { return };
         let bytes = symbol.bytes(context.pool).get(from..).unwrap_or_default();
-        let (early, slot, lane) = (symbol.early, self.slot, context.lane);
+        let early = symbol.early;
+        let origin = Origin { lane: context.lane, slot: self.slot, from_start: self.from_start };
         let (delivered, sink) = (&mut self.delivered, &mut *context.sink);
         self.walker.symbol(bytes, symbol.recovered, |walked| {
             if walked.head.kind.is_payload() {
@@ -276,7 +277,7 @@ impl Incoming {
                 delivered.bytes += walked.payload.len() as u64;
             }
             let turn = if early && walked.within_symbol { Turn::AfterEarly } else { Turn::InOrder };
-            sink.record(&delivery(lane, slot, walked, turn));
+            sink.record(&origin.delivery(walked, turn));
         });
         context.counters.records_broken += std::mem::take(&mut self.walker.broken);
     }
@@ -286,9 +287,10 @@ impl Incoming {
         let Some(symbol) = self.window[index].block.symbol_mut(symbol_index) else { return };
         symbol.early = true;
         let Some(first_record) = symbol.first_record else { return };
-        let (slot, lane, sink) = (self.slot, context.lane, &mut *context.sink);
+        let origin = Origin { lane: context.lane, slot: self.slot, from_start: self.from_start };
+        let sink = &mut *context.sink;
         Walker::whole_records(symbol.bytes(context.pool), first_record, |walked| {
-            sink.record(&delivery(lane, slot, walked, Turn::Early));
+            sink.record(&origin.delivery(walked, Turn::Early));
         });
     }
 
@@ -347,8 +349,19 @@ impl Incoming {
     }
 }
 
-fn delivery(lane: u16, slot: usize, walked: Walked<'_>, turn: Turn) -> Delivery<'_> {
-    Delivery { lane, slot, head: walked.head, payload: walked.payload, recovered: walked.recovered, turn }
+/// Where a channel's records belong.
+#[derive(Clone, Copy)]
+struct Origin {
+    lane: u16,
+    slot: usize,
+    from_start: bool,
+}
+
+impl Origin {
+    fn delivery(self, walked: Walked<'_>, turn: Turn) -> Delivery<'_> {
+        let Walked { head, payload, recovered, .. } = walked;
+        Delivery { lane: self.lane, slot: self.slot, head, payload, recovered, turn, from_start: self.from_start }
+    }
 }
 
 fn note(counters: &mut ReceiverCounters, stored: Stored) {

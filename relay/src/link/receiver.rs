@@ -68,6 +68,8 @@ pub struct Delivery<'a> {
     pub recovered: bool,
     /// Whether it comes in its turn.
     pub turn: Turn,
+    /// The lane was heard from the sender's start on, so that a session's first record must be its number 0.
+    pub from_start: bool,
 }
 
 /// The account of one channel and lane of this epoch, after everything that it covers was delivered or given up.

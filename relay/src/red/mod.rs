@@ -1,12 +1,42 @@
 //! RED: from the link into its own zone.
+//!
+//! ```text
+//!  link interface            lane thread (one per queue)                             zone interface
+//!  [XDP] -> AF_XDP queue -> link::Receiver -> Replay (session, account) -> Egress -> AF_XDP queue
+//!           or UDP socket                                                         -> session's kernel socket
+//!
+//!  control thread: signals, reload, counters, neighbours, link alarm, state -> log, syslog, disk
+//! ```
+//!
+//! Destinations come from RED's own file by channel, never from the link.
+
+mod account;
+mod egress;
+mod host;
+mod lane;
+pub mod neighbour;
+mod notice;
+mod port;
+mod promise;
+mod replay;
+mod start;
+mod table;
 
 use std::path::Path;
 
-use crate::config::Loaded;
+use anyhow::Context as _;
 
-pub mod neighbour;
+use crate::config::Loaded;
+use crate::host::control;
 
 /// Runs the RED host until it is told to stop.
-pub fn run(path: &Path, _loaded: Loaded) -> anyhow::Result<()> {
-    anyhow::bail!("RED cannot run yet with {}", path.display())
+pub fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the control thread's runtime")?;
+    runtime.block_on(async {
+        let mut red = start::start(path, loaded.site)?;
+        let outcome = control(&mut red).await;
+        red.stop();
+        outcome
+    })
 }

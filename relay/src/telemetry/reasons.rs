@@ -131,6 +131,8 @@ reasons! {
         PoolFull = "pool_full",
         /// Lost between the network card and the relay: the receive ring was full.
         Overflow = "overflow",
+        /// No lane serves the queue it arrived on.
+        NoSocket = "no_socket",
     }
 }
 

@@ -1,0 +1,177 @@
+//! A RED lane thread: from its RX queue of the link to its way into the zone.
+
+use std::os::fd::AsFd as _;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Release;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+
+use super::port::LinkPort;
+use super::replay::Replay;
+use super::table::Table;
+use crate::host::{Clock, Mailbox, Readiness, RedState, prepare_lane_thread, wait_until};
+use crate::link::{LinkLoss, Nanos, Receiver, ReceiverCounters};
+use crate::telemetry::counters::{Lanes, RedLink};
+use crate::telemetry::reasons::FrameDropped;
+
+/// Frames taken at once: enough to spread the cost of a wake-up, few enough that what they hold leaves soon.
+const BATCH: usize = 64;
+/// What waits for a neighbour or for the zone's queue is looked at again after this long.
+const RETRY_NS: Nanos = 1_000_000;
+/// How often the control thread is told of epoch, floors and losses.
+const SHARE_NS: Nanos = 100_000_000;
+
+/// Orders to a lane.
+#[derive(Debug)]
+pub enum Order {
+    /// Take a new table of streams.
+    Table(Arc<Table>),
+    /// Accept nothing below this epoch: another lane has seen it.
+    Epoch(u32),
+    /// Stop.
+    Stop,
+}
+
+/// What a lane has seen of the link.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Newest epoch and its lanes.
+    pub state: RedState,
+    /// When the last genuine frame came, on the process's clock.
+    pub last_frame_at: Option<Nanos>,
+    /// BLUE's heartbeat period.
+    pub heartbeat_ns: Nanos,
+    /// What the link lost since the control thread last looked.
+    pub loss: LinkLoss,
+}
+
+/// What a lane shares with the control thread.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The lane runs.
+    pub ready: AtomicBool,
+    /// Written by the lane every 100 ms, and never waited for there.
+    pub seen: Mutex<Seen>,
+}
+
+/// Everything that a lane owns.
+pub struct Lane<P> {
+    /// Its number.
+    pub number: usize,
+    /// The process's clock.
+    pub clock: Clock,
+    /// The link.
+    pub port: P,
+    /// Frames into records.
+    pub receiver: Receiver,
+    /// Records into the zone.
+    pub replay: Replay,
+    /// Orders.
+    pub mailbox: Mailbox<Order>,
+    /// The link's counters.
+    pub counters: Arc<Lanes<RedLink>>,
+    /// What the control thread reads.
+    pub shared: Arc<Shared>,
+}
+
+impl<P: LinkPort> Lane<P> {
+    /// Runs until told to stop.
+    pub fn run(mut self) -> anyhow::Result<()> {
+        prepare_lane_thread();
+        let readiness = Readiness::new().context("cannot make an epoll descriptor")?;
+        let added = self.port.register(&readiness).and_then(|()| readiness.add(self.mailbox.as_fd()));
+        added.context("cannot wait for the lane's sockets")?;
+        self.shared.ready.store(true, Release);
+        let mut share_at = 0;
+        while !self.obey() {
+            let now = self.clock.now();
+            self.replay.begin(now);
+            let received = self.receive(now)?;
+            let mut wake_at = now;
+            if received < BATCH {
+                // Only once nothing waits: time that frames spent in the ring is not held against the sender.
+                wake_at = self.receiver.poll(now, &mut self.replay);
+            }
+            if self.replay.end().context("cannot send into the zone")? {
+                wake_at = wake_at.min(now + RETRY_NS);
+            }
+            if now >= share_at {
+                share_at = now + SHARE_NS;
+                self.share();
+            }
+            if received == 0 {
+                let now = self.clock.now();
+                wait_until(&readiness, now, wake_at.min(share_at)).context("cannot wait for frames")?;
+            }
+        }
+        self.share();
+        Ok(())
+    }
+
+    fn receive(&mut self, now: Nanos) -> anyhow::Result<usize> {
+        let (receiver, replay) = (&mut self.receiver, &mut self.replay);
+        let received = self.port.receive(BATCH, &mut |frame| receiver.frame(now, frame, replay));
+        received.context("cannot receive from the link")
+    }
+
+    /// Carries out orders. True: stop.
+    fn obey(&mut self) -> bool {
+        while let Some(order) = self.mailbox.take() {
+            match order {
+                Order::Table(table) => {
+                    self.receiver.set_channels(table.channels());
+                    self.replay.set_table(table);
+                }
+                Order::Epoch(epoch) => self.receiver.raise_epoch(epoch),
+                Order::Stop => return true,
+            }
+        }
+        false
+    }
+
+    fn share(&mut self) {
+        self.publish(&self.receiver.counters());
+        let loss = self.receiver.take_link_loss();
+        let mut seen = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.state.epoch = self.receiver.epoch();
+        seen.state.floors.clear();
+        seen.state.floors.extend(self.receiver.packet_floors());
+        seen.last_frame_at = self.receiver.last_frame_at();
+        seen.heartbeat_ns = self.receiver.heartbeat_ns();
+        seen.loss.expected_frames += loss.expected_frames;
+        seen.loss.missing_frames += loss.missing_frames;
+        seen.loss.longest_burst_frames = seen.loss.longest_burst_frames.max(loss.longest_burst_frames);
+    }
+
+    fn publish(&self, now: &ReceiverCounters) {
+        let Some(to) = self.counters.lane(self.number) else { return };
+        to.accepted.set(now.frames);
+        to.bytes.set(now.frame_bytes);
+        to.heartbeats.set(now.heartbeats);
+        to.unneeded.set(now.unneeded);
+        to.blocks_complete.set(now.blocks_complete);
+        to.blocks_recovered.set(now.blocks_recovered);
+        to.blocks_abandoned.set(now.blocks_abandoned);
+        to.symbols_recovered.set(now.symbols_recovered);
+        to.symbols_lost.set(now.symbols_lost);
+        to.records_broken.set(now.records_broken);
+        for (reason, count) in [
+            (FrameDropped::Malformed, now.malformed),
+            (FrameDropped::Version, now.version),
+            (FrameDropped::Unsealed, now.unsealed),
+            (FrameDropped::SealedWithoutKey, now.sealed_without_key),
+            (FrameDropped::BadTag, now.bad_tag),
+            (FrameDropped::Replayed, now.replayed),
+            (FrameDropped::OldEpoch, now.old_epoch),
+            (FrameDropped::UnknownChannel, now.unknown_channel),
+            (FrameDropped::ForeignLane, now.foreign_lane),
+            (FrameDropped::Oversize, now.oversize),
+            (FrameDropped::Contradiction, now.contradictions),
+            (FrameDropped::PoolFull, now.pool_full),
+            (FrameDropped::Overflow, self.port.overflow()),
+        ] {
+            to.dropped.of(reason).set(count);
+        }
+    }
+}

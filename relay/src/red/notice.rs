@@ -1,0 +1,38 @@
+//! What lanes tell the control thread.
+
+/// Notices that may wait; more are dropped, because the counters have them too.
+pub const NOTICES_MAX: usize = 1024;
+
+/// Something that deserves a log line.
+#[derive(Debug)]
+pub enum Notice {
+    /// BLUE has started anew.
+    NewEpoch(u32),
+    /// BLUE stops.
+    Stopping,
+    /// BLUE's file has a stream that ours has not, or as another type.
+    Mismatch {
+        /// The channel.
+        channel: u16,
+        /// BLUE's type, as its wire number.
+        theirs: u8,
+        /// Ours.
+        ours: Option<u8>,
+    },
+    /// A session cannot be delivered.
+    SessionFailed {
+        /// Its stream.
+        stream: String,
+        /// Its UUID.
+        session: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A lane cannot go on.
+    LaneDied {
+        /// Which one.
+        lane: usize,
+        /// Why.
+        error: anyhow::Error,
+    },
+}

@@ -1,0 +1,263 @@
+//! Sessions of datagrams on RED: what the link delivers goes to the stream's destination, and everything is accounted.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::account::Account;
+use super::egress::{Egress, Exit};
+use super::notice::Notice;
+use super::table::{Entry, Table};
+use crate::link::{Delivery, Nanos, Settled, Sink, Turn};
+use crate::session::{self, Heard, SessionId, Track};
+use crate::telemetry::counters::RedStream;
+use crate::telemetry::reasons::{RedLost, RedRefused};
+use crate::wire::{FLAG_END, RecordType};
+
+/// An ended session is remembered for this long, so that BLUE's repeated ends are not taken for new sessions.
+const ENDED_NS: Nanos = 10_000_000_000;
+/// A session that BLUE never ended is forgotten after its idle time and this.
+const FORGET_NS: Nanos = 10_000_000_000;
+/// How often sessions are looked through for ones to forget.
+const SWEEP_NS: Nanos = 1_000_000_000;
+
+#[derive(Debug)]
+struct Session {
+    slot: usize,
+    /// `None` until its first record in turn.
+    track: Option<Track>,
+    /// `None` before its first datagram, and after its end.
+    exit: Option<Exit>,
+    last_at: Nanos,
+    ended: bool,
+}
+
+/// One lane's streams and sessions.
+pub struct Replay {
+    table: Arc<Table>,
+    sessions: Sessions,
+}
+
+/// One lane's sessions and their way out.
+struct Sessions {
+    lane: usize,
+    now: Nanos,
+    by_id: FxHashMap<SessionId, Session>,
+    /// By slot.
+    accounts: Vec<Account>,
+    egress: Egress,
+    swept_at: Nanos,
+    notices: crossbeam_channel::Sender<Notice>,
+}
+
+impl Replay {
+    /// For lane number `lane`.
+    pub fn new(lane: usize, table: Arc<Table>, egress: Egress, notices: crossbeam_channel::Sender<Notice>) -> Self {
+        let by_id = FxHashMap::default();
+        let sessions = Sessions { lane, now: 0, by_id, accounts: Vec::new(), egress, swept_at: 0, notices };
+        Self { table, sessions }
+    }
+
+    /// Takes a new table. Sessions of streams whose destination changed go to the new one from their next datagram on.
+    pub fn set_table(&mut self, table: Arc<Table>) {
+        for session in self.sessions.by_id.values_mut() {
+            let destination = |table: &Table| table.get(session.slot).map(|entry| entry.destination);
+            if destination(&table) != destination(&self.table) {
+                session.exit = None;
+            }
+        }
+        self.table = table;
+    }
+
+    /// Sets the time for what follows, and sends what waited for a neighbour.
+    pub fn begin(&mut self, now: Nanos) {
+        self.sessions.now = now;
+        self.sessions.send_waiting(&self.table);
+        if now >= self.sessions.swept_at + SWEEP_NS {
+            self.sessions.sweep(&self.table);
+        }
+    }
+
+    /// Makes sure that what was sent leaves. True: call again soon.
+    pub fn end(&mut self) -> Result<bool, crate::xsk::XskError> {
+        let egress = &mut self.sessions.egress;
+        Ok(egress.kick()? | egress.is_waiting())
+    }
+}
+
+impl Sessions {
+    fn datagram(&mut self, table: &Table, delivery: &Delivery<'_>) {
+        let Some((entry, counters)) = entry(table, delivery.slot, self.lane) else { return };
+        let id = delivery.head.session;
+        let session = session(&mut self.by_id, id, delivery.slot, self.now);
+        session.last_at = self.now;
+        if delivery.turn != Turn::Early {
+            let Heard::Next { missing } = track(session, delivery).datagram(delivery.head.sequence) else { return };
+            missing_records(&mut self.accounts, delivery, counters, RedLost::Gap, missing);
+        }
+        if delivery.turn == Turn::AfterEarly {
+            return;
+        }
+        if session.exit.is_none() && !self.open(id, delivery.slot, entry, counters) {
+            return;
+        }
+        let Some(exit) = self.by_id.get_mut(&id).and_then(|session| session.exit.as_mut()) else { return };
+        match self.egress.send(id, exit, entry, delivery.payload) {
+            Err(reason) => counters.refused.add(reason, 1),
+            Ok(()) => {
+                counters.delivered.add(1);
+                counters.delivered_bytes.add(delivery.payload.len() as u64);
+                counters.recovered.add(u64::from(delivery.recovered));
+            }
+        }
+    }
+
+    /// Opens a session's way out; a failure is counted and told.
+    fn open(&mut self, id: SessionId, slot: usize, entry: &Entry, counters: &RedStream) -> bool {
+        self.make_room(slot, entry.max_sessions as usize);
+        match self.egress.open(entry.destination) {
+            Ok(exit) => {
+                if let Some(session) = self.by_id.get_mut(&id) {
+                    session.exit = Some(exit);
+                }
+                true
+            }
+            Err(error) => {
+                counters.refused.add(RedRefused::SendError, 1);
+                let (stream, session) = (entry.name.clone(), session::display(id).to_string());
+                self.tell(Notice::SessionFailed { stream, session, error });
+                false
+            }
+        }
+    }
+
+    /// If the stream has as many sessions as it may, the one that is idle longest loses its way out. BLUE keeps the
+    /// limit: that RED sees more can only be because an end was lost.
+    fn make_room(&mut self, slot: usize, max_sessions: usize) {
+        let open = || self.by_id.iter().filter(|(_, session)| session.slot == slot && session.exit.is_some());
+        if open().count() < max_sessions {
+            return;
+        }
+        let idlest = open().min_by_key(|(_, session)| session.last_at).map(|(id, _)| *id);
+        if let Some(session) = idlest.and_then(|id| self.by_id.get_mut(&id)) {
+            session.exit = None;
+        }
+    }
+
+    /// Sends, in order, what waited for a neighbour's address that is known by now. It was counted when it came.
+    fn send_waiting(&mut self, table: &Table) {
+        let by_id = &self.by_id;
+        let waited = self.egress.take_waiting(|id| table.get(by_id.get(id)?.slot)?.next_hop.clone());
+        for (id, payload) in waited.into_iter().flatten() {
+            let Some(session) = self.by_id.get_mut(&id) else { continue };
+            let Some((entry, counters)) = entry(table, session.slot, self.lane) else { continue };
+            let Some(exit) = &mut session.exit else { continue };
+            if let Err(reason) = self.egress.send(id, exit, entry, &payload) {
+                counters.refused.add(reason, 1);
+            }
+        }
+    }
+
+    fn mark(&mut self, table: &Table, delivery: &Delivery<'_>) {
+        let Some((_, counters)) = entry(table, delivery.slot, self.lane) else { return };
+        let session = session(&mut self.by_id, delivery.head.session, delivery.slot, self.now);
+        let missing = track(session, delivery).mark(delivery.head.sequence);
+        if !session.ended {
+            session.last_at = self.now;
+        }
+        if delivery.head.flags & FLAG_END != 0 {
+            session.ended = true;
+            session.exit = None;
+        }
+        missing_records(&mut self.accounts, delivery, counters, RedLost::Tail, missing);
+    }
+
+    fn settle(&mut self, table: &Table, settled: &Settled) {
+        let account = account(&mut self.accounts, settled.slot);
+        account.settle(settled);
+        if let Some((_, counters)) = entry(table, settled.slot, self.lane) {
+            counters.lost.of(RedLost::Unseen).set(account.unseen());
+            counters.lost.of(RedLost::BeforeJoin).set(account.before_join());
+        }
+    }
+
+    fn sweep(&mut self, table: &Table) {
+        let now = self.now;
+        self.swept_at = now;
+        self.by_id.retain(|_, session| {
+            let idle_ns = table.get(session.slot).map_or(0, |entry| entry.idle_ns);
+            let keep_ns = if session.ended { ENDED_NS } else { idle_ns + FORGET_NS };
+            now.saturating_sub(session.last_at) < keep_ns
+        });
+    }
+
+    fn tell(&self, notice: Notice) {
+        // A full queue means that the log is behind already; the counters have everything.
+        let _ = self.notices.try_send(notice);
+    }
+}
+
+impl Sink for Replay {
+    fn record(&mut self, delivery: &Delivery<'_>) {
+        match delivery.head.kind {
+            RecordType::Datagram => self.sessions.datagram(&self.table, delivery),
+            RecordType::Mark if delivery.turn != Turn::Early => self.sessions.mark(&self.table, delivery),
+            // Records of streams that this version does not carry: their channels are not in the table.
+            _ => {}
+        }
+    }
+
+    fn settled(&mut self, settled: &Settled) {
+        self.sessions.settle(&self.table, settled);
+    }
+
+    fn new_epoch(&mut self, epoch: u32) {
+        self.sessions.by_id.clear();
+        self.sessions.accounts.iter_mut().for_each(Account::new_epoch);
+        self.sessions.tell(Notice::NewEpoch(epoch));
+    }
+
+    fn stream_mismatch(&mut self, channel: u16, theirs: u8, ours: Option<u8>) {
+        self.sessions.tell(Notice::Mismatch { channel, theirs, ours });
+    }
+
+    fn stopping(&mut self) {
+        self.sessions.tell(Notice::Stopping);
+    }
+}
+
+fn session(by_id: &mut FxHashMap<SessionId, Session>, id: SessionId, slot: usize, now: Nanos) -> &mut Session {
+    let new = || Session { slot, track: None, exit: None, last_at: now, ended: false };
+    by_id.entry(id).or_insert_with(new)
+}
+
+fn account(accounts: &mut Vec<Account>, slot: usize) -> &mut Account {
+    if accounts.len() <= slot {
+        accounts.resize_with(slot + 1, Account::default);
+    }
+    &mut accounts[slot]
+}
+
+fn missing_records(
+    accounts: &mut Vec<Account>,
+    delivery: &Delivery<'_>,
+    counters: &RedStream,
+    reason: RedLost,
+    missing: u32,
+) {
+    if missing > 0 {
+        counters.lost.add(reason, u64::from(missing));
+        account(accounts, delivery.slot).attribute(delivery.lane, u64::from(missing));
+    }
+}
+
+fn entry(table: &Table, slot: usize, lane: usize) -> Option<(&Entry, &RedStream)> {
+    let entry = table.get(slot)?;
+    Some((entry, entry.counters.lane(lane)?))
+}
+
+/// The session's sequence account. One that RED hears of only after it joined may have had earlier records.
+fn track<'a>(session: &'a mut Session, delivery: &Delivery<'_>) -> &'a mut Track {
+    let first = if delivery.from_start { 0 } else { delivery.head.sequence };
+    session.track.get_or_insert(Track::starting_at(first))
+}

@@ -1,6 +1,6 @@
 //! The main job: datagrams of real clients cross a real one-way link with losses, over `AF_XDP` and kernel sockets.
 
-#[path = "udp/path.rs"]
-mod path;
 #[path = "udp/delivery.rs"]
 mod delivery;
+#[path = "udp/path.rs"]
+mod path;

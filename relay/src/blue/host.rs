@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -13,25 +12,12 @@ use super::notice::Notice;
 use super::start::{needs_more_frames, syslog_target};
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Controlled, MailboxSender, print_report, udp_drops};
+use crate::host::{Chatter, Controlled, Lanes, print_report, udp_drops};
 use crate::steer::{BlueIngress, BlueLink, DropEvent, DropReason, Events};
 use crate::telemetry::counters::BlueCounters;
 use crate::telemetry::reasons::BlueRefused;
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::{Event, Kind, Syslog};
-
-/// Lanes get this long to drain; the whole relay stops within 2 s.
-const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// A running lane, from outside.
-pub struct LaneHandle {
-    /// Orders to it.
-    pub orders: MailboxSender<Order>,
-    /// What it shares.
-    pub shared: Arc<Shared>,
-    /// Its thread.
-    pub thread: JoinHandle<()>,
-}
 
 /// The XDP programs at work.
 pub struct Programs {
@@ -61,7 +47,7 @@ pub struct BlueHost {
     /// All counters.
     pub counters: Arc<BlueCounters>,
     /// The lanes.
-    pub lanes: Vec<LaneHandle>,
+    pub lanes: Lanes<Order, Shared>,
     /// The XDP programs, with `driver = "xdp"`.
     pub programs: Option<Programs>,
     /// What lanes tell.
@@ -86,33 +72,9 @@ impl BlueHost {
         self.syslog.send(Event::new(Kind::Relay, "start", format!("BLUE started, epoch {epoch}, {}", self.obtained)));
     }
 
-    /// Drains the lanes and gives the final account.
-    pub fn stop(mut self) {
-        self.read_overflow();
-        for lane in &self.lanes {
-            // A lane that does not take the order has died, which was told.
-            let _ = lane.orders.send(Order::Stop);
-        }
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.lanes.iter().any(|lane| !lane.thread.is_finished()) {
-            if Instant::now() > deadline {
-                tracing::error!("a lane did not stop in time; its last counts are missing");
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.notices();
-        self.read_programs();
-        self.read_programs();
-        self.report(Occasion::Summary);
-        self.syslog.send(Event::new(Kind::Relay, "stop", "BLUE stopped"));
-    }
-
-    fn notices(&mut self) -> Option<anyhow::Error> {
-        let mut died = None;
+    fn notices(&mut self) {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
-                Notice::LaneDied { lane, error } => died = Some(error.context(format!("lane {lane}"))),
                 Notice::Refused { slot, source, reason } => {
                     let text = match reason {
                         BlueRefused::SessionLimit => "new session refused: the stream has max_sessions already",
@@ -122,7 +84,6 @@ impl BlueHost {
                 }
             }
         }
-        died
     }
 
     fn tell_refused(&mut self, slot: u16, source: std::net::SocketAddr, reason: &'static str, text: &str) {
@@ -170,7 +131,7 @@ impl BlueHost {
                 self.allowed_before.resize(index + 1, 0);
             }
             let allowed = std::mem::replace(&mut self.allowed_before[index], kernel.allowed);
-            let taken: u64 = self.lanes.iter().map(|lane| lane.shared.from_queues[index].get()).sum();
+            let taken: u64 = self.lanes.shared().map(|shared| shared.from_queues[index].get()).sum();
             let overflow = &mut self.overflow.entry(slot as u16).or_default().queues;
             *overflow = (*overflow).max(allowed.saturating_sub(taken));
         }
@@ -204,10 +165,7 @@ impl BlueHost {
             programs.ingress.update(&table.rules())?;
         }
         let encoder = table.encoder();
-        for lane in &self.lanes {
-            let order = Order::Table(Arc::clone(&table), encoder.share());
-            lane.orders.send(order).map_err(|_| anyhow::anyhow!("a lane takes no orders"))?;
-        }
+        self.lanes.order_all(|| Order::Table(Arc::clone(&table), encoder.share()))?;
         if loaded.site.blue.syslog != self.site.blue.syslog {
             self.syslog = Syslog::start(syslog_target(&loaded.site)).context("cannot start syslog")?;
         }
@@ -241,14 +199,22 @@ impl Controlled for BlueHost {
     fn tick(&mut self) -> anyhow::Result<()> {
         self.drop_events();
         self.read_programs();
-        if let Some(error) = self.notices() {
-            return Err(error);
-        }
-        let dead = self.lanes.iter().position(|lane| lane.thread.is_finished());
-        dead.map_or(Ok(()), |lane| Err(anyhow::anyhow!("lane {lane} ended unexpectedly; see the log above")))
+        self.notices();
+        self.lanes.check()
     }
 
     fn interval(&self) -> Duration {
         self.site.blue.interval
+    }
+
+    fn stop(mut self) {
+        self.read_overflow();
+        self.lanes.stop(|| Order::Stop);
+        self.notices();
+        // Twice: what was not taken since the first look will not be taken any more.
+        self.read_programs();
+        self.read_programs();
+        self.report(Occasion::Summary);
+        self.syslog.send(Event::new(Kind::Relay, "stop", "BLUE stopped"));
     }
 }

@@ -154,7 +154,9 @@ fn bound(domain: Domain, address: IpAddr, port: u16, interface: &str) -> io::Res
 fn named(error: &io::Error, port: u16, interface: &str) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => "another program listens there: stop it, or choose another `source_port`",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another `source_port`",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another `source_port`"
+        }
         _ => "check that the interface exists",
     };
     io::Error::new(error.kind(), format!("cannot listen on UDP port {port} of {interface}: {error}; {remedy}"))

@@ -2,8 +2,6 @@
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,7 +10,7 @@ use super::ingress::Ingress;
 use super::table::Table;
 use super::udp::UdpIngress;
 use crate::fec::Encoder;
-use crate::host::{Clock, Mailbox, Readiness, prepare_lane_thread, wait_until};
+use crate::host::{Clock, Mailbox, Readiness, Ready, prepare_lane_thread, wait_until};
 use crate::link::{Nanos, Sender, SenderCounters, TxPort};
 use crate::steer::STREAMS_MAX;
 use crate::telemetry::counters::{BlueLink, Counter, Lanes};
@@ -43,8 +41,6 @@ pub enum Order {
 /// What a lane shares with the control thread.
 #[derive(Debug)]
 pub struct Shared {
-    /// All streams work.
-    pub ready: AtomicBool,
     /// Datagrams taken from `AF_XDP` queues, by slot.
     pub from_queues: Box<[Counter]>,
     /// Packets from the queues that were no datagrams.
@@ -54,7 +50,7 @@ pub struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         let from_queues = (0..STREAMS_MAX).map(|_| Counter::default()).collect();
-        Self { ready: AtomicBool::default(), from_queues, malformed: Counter::default() }
+        Self { from_queues, malformed: Counter::default() }
     }
 }
 
@@ -76,6 +72,8 @@ pub struct Lane<P: TxPort> {
     pub counters: Arc<Lanes<BlueLink>>,
     /// What the control thread reads.
     pub shared: Arc<Shared>,
+    /// Set once all streams of the first table work.
+    pub ready: Ready,
     /// Frames that the port could not send, if it counts any.
     pub send_errors: fn(&P) -> u64,
 }
@@ -85,9 +83,7 @@ impl<P: TxPort> Lane<P> {
     pub fn run(mut self) -> anyhow::Result<()> {
         prepare_lane_thread();
         let readiness = Readiness::new().context("cannot make an epoll descriptor")?;
-        let prepared = self.ingress.register(&readiness).and_then(|()| {
-            readiness.add(self.mailbox.as_fd())
-        });
+        let prepared = self.ingress.register(&readiness).and_then(|()| readiness.add(self.mailbox.as_fd()));
         prepared.context("cannot wait for the lane's sockets")?;
         let mut published = SenderCounters::default();
         while !self.obey()? {
@@ -149,9 +145,9 @@ impl<P: TxPort> Lane<P> {
         self.sender.set_channels(now, table.sender_channels(), encoder, table.digest());
         self.udp.set_table(Arc::clone(table), &self.sender);
         let opened = self.ingress.set_table(table);
-        if !self.shared.ready.load(Acquire) {
+        if !self.ready.get() {
             opened?;
-            self.shared.ready.store(true, Release);
+            self.ready.set();
         } else if let Err(error) = opened {
             // A reload must not take the other streams down.
             tracing::error!("{error}; the other streams go on");

@@ -19,11 +19,4 @@ pub enum Notice {
         /// Why.
         reason: BlueRefused,
     },
-    /// A lane cannot go on.
-    LaneDied {
-        /// Which one.
-        lane: usize,
-        /// Why.
-        error: anyhow::Error,
-    },
 }

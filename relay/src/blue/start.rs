@@ -3,19 +3,18 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use crossbeam_channel::bounded;
 
-use super::host::{BlueHost, LaneHandle, Programs};
+use super::host::{BlueHost, Programs};
 use super::ingress::{Ingress, KernelSockets};
 use super::lane::{Lane, Order, Shared};
 use super::notice::{NOTICES_MAX, Notice};
 use super::table::Table;
 use super::udp::UdpIngress;
 use crate::config::{self, Driver, Encapsulation, Site, Unmatched};
-use crate::host::{Clock, link_key, mailbox, next_epoch, quiet};
+use crate::host::{Chatter, Clock, Lanes, link_key, next_epoch, quiet};
 use crate::link::socket::SocketTx;
 use crate::link::xdp::XdpTx;
 use crate::link::{Rate, Sender, SenderConfig, TxPort};
@@ -34,8 +33,6 @@ const SOURCE_PORT_BASE: u16 = 49_152;
 const ETHERNET_LEN: usize = 14;
 /// The least frames a lane sends from: 8 MiB of 2 KiB frames, 4 ms at 10 Gbit/s.
 const TX_FRAMES_MIN: usize = 4096;
-/// Lanes must all have opened their sockets within this time.
-const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all lanes have in common.
 struct Common {
@@ -60,11 +57,10 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let epoch = next_epoch(&site.blue.state_dir)?;
     quiet(&site.link.blue.interface);
     let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
-    let (handles, programs, obtained) = match interfaces {
+    let (running, programs, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
     };
-    wait_ready(&handles)?;
     tracing::info!(epoch, lanes, "{obtained}");
     let syslog = Syslog::start(Target::resolve(common.site.blue.syslog.as_ref())).context("cannot start syslog")?;
     let mut host = BlueHost {
@@ -72,7 +68,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         site: common.site,
         table: common.table,
         counters: common.counters,
-        lanes: handles,
+        lanes: running,
         programs,
         notices: notices_here,
         syslog,
@@ -80,7 +76,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         tx_frames: 0,
         allowed_before: Vec::new(),
         overflow: std::collections::HashMap::new(),
-        chatter: crate::host::Chatter::default(),
+        chatter: Chatter::default(),
     };
     host.tx_frames = tx_frames(&host.table);
     host.announce_start(epoch);
@@ -119,21 +115,27 @@ impl Interfaces {
     }
 }
 
-type Started = (Vec<LaneHandle>, Option<Programs>, String);
+type Started = (Lanes<Order, Shared>, Option<Programs>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
     let symbol_bytes = symbol_size(usize::from(link.mtu), IP_UDP_LEN);
     let from = SocketAddr::from((link.blue.address, 0));
     let to = SocketAddr::from((link.red.address, link.port));
-    let port = SocketTx::open(from, to, symbol_bytes + FRAME_OVERHEAD, tx_frames(&common.table)).with_context(|| {
-        format!("cannot send from {} ([link.blue] address) to {to}; give {} that address", link.blue.address, link.blue.interface)
-    })?;
+    let port =
+        SocketTx::open(from, to, symbol_bytes + FRAME_OVERHEAD, tx_frames(&common.table)).with_context(|| {
+            format!(
+                "cannot send from {} ([link.blue] address) to {to}; give {} that address",
+                link.blue.address, link.blue.interface
+            )
+        })?;
     let kernel = KernelSockets::new(&common.site.blue.interface).context("cannot make kernel sockets")?;
     let ingress = Ingress::new(Vec::new(), Some(kernel));
     let errors = |port: &SocketTx| port.errors().0;
-    let lane = spawn(common, 0, port, symbol_bytes, ingress, errors)?;
-    Ok((vec![lane], None, "driver=socket mode=kernel".to_owned()))
+    let mut lanes = Lanes::default();
+    spawn(common, &mut lanes, port, symbol_bytes, ingress, errors)?;
+    lanes.wait_ready()?;
+    Ok((lanes, None, "driver=socket mode=kernel".to_owned()))
 }
 
 fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started> {
@@ -145,15 +147,15 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     };
     let link = BlueLink::attach(&site.link.blue.interface)?;
     let mut ingress = BlueIngress::attach(&site.blue.interface, &options)?;
-    let lanes = interfaces.lanes();
-    let mut queues: Vec<Vec<RxSocket>> = (0..lanes).map(|_| Vec::new()).collect();
+    let count = interfaces.lanes();
+    let mut queues: Vec<Vec<RxSocket>> = (0..count).map(|_| Vec::new()).collect();
     for queue in 0..interfaces.zone.rx_queues {
         let socket = open_rx(&site.blue.interface, queue)?;
         ingress.register(queue, std::os::fd::AsFd::as_fd(&socket))?;
-        queues[queue as usize % lanes].push(socket);
+        queues[queue as usize % count].push(socket);
     }
     let zone_mode = format!("{}/{}", ingress.mode(), queues[0][0].mode());
-    let mut handles = Vec::new();
+    let mut lanes = Lanes::default();
     let mut link_mode = String::new();
     for (number, queues) in queues.into_iter().enumerate() {
         let (port, symbol_bytes) = open_port(common, interfaces, number)?;
@@ -161,14 +163,14 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
         // The kernel's sockets get few datagrams, and each flow of them one lane: the first.
         let kernel = (number == 0).then(|| KernelSockets::new(&site.blue.interface)).transpose();
         let ingress = Ingress::new(queues, kernel.context("cannot make kernel sockets")?);
-        handles.push(spawn(common, number, port, symbol_bytes, ingress, |_| 0)?);
+        spawn(common, &mut lanes, port, symbol_bytes, ingress, |_| 0)?;
     }
     // Last, so that no datagram is taken before its lane runs.
-    wait_ready(&handles)?;
+    lanes.wait_ready()?;
     ingress.update(&common.table.rules())?;
     let events = ingress.take_events();
     let obtained = format!("driver=xdp mode={zone_mode} link_mode={link_mode}");
-    Ok((handles, Some(Programs { ingress, _link: link, events }), obtained))
+    Ok((lanes, Some(Programs { ingress, _link: link, events }), obtained))
 }
 
 fn open_rx(interface: &str, queue: u32) -> anyhow::Result<RxSocket> {
@@ -200,64 +202,45 @@ fn open_port(common: &Common, interfaces: &Interfaces, lane: usize) -> anyhow::R
 
 fn spawn<P>(
     common: &Common,
-    number: usize,
+    lanes: &mut Lanes<Order, Shared>,
     port: P,
     symbol_bytes: usize,
     ingress: Ingress,
     send_errors: fn(&P) -> u64,
-) -> anyhow::Result<LaneHandle>
+) -> anyhow::Result<()>
 where
     P: TxPort + Send + 'static,
     P::Frame: Send,
 {
     let link = &common.site.link;
-    let config = SenderConfig {
-        lane: number as u16,
-        epoch: common.epoch,
-        direction: Direction::Forward,
-        key: common.key.clone(),
-        symbol_bytes: symbol_bytes as u16,
-        heartbeat_ns: link.heartbeat.as_nanos() as u64,
-        rate: link.rate_bps.map(|bits_per_second| Rate { bits_per_second, burst_bytes: link.burst_bytes }),
-    };
-    let (orders, mailbox) = mailbox().context("cannot make a lane's mailbox")?;
-    let table = Arc::clone(&common.table);
-    let encoder = table.encoder();
-    let shared = Arc::new(Shared::default());
-    let udp = UdpIngress::new(number, Arc::clone(&table), Arc::clone(&shared), common.notices.clone());
-    let lane = Lane {
-        number,
-        clock: common.clock,
-        sender: Sender::new(config, port),
-        ingress,
-        udp,
-        mailbox,
-        counters: common.counters.link(),
-        shared: Arc::clone(&shared),
-        send_errors,
-    };
-    let notices = common.notices.clone();
-    let thread = std::thread::Builder::new().name(format!("lane {number}")).spawn(move || {
-        if let Err(error) = lane.run() {
-            // The queue is empty when a lane dies at start; later the control thread notices the end itself.
-            let _ = notices.try_send(Notice::LaneDied { lane: number, error });
-        }
-    });
-    let handle = LaneHandle { orders, shared, thread: thread.context("cannot start a lane's thread")? };
-    handle.orders.send(Order::Table(table, encoder)).map_err(|_| anyhow::anyhow!("lane {number} died at once"))?;
-    Ok(handle)
-}
-
-/// Waits until every lane has its sockets. A lane that dies instead has said why in a notice.
-fn wait_ready(lanes: &[LaneHandle]) -> anyhow::Result<()> {
-    let deadline = std::time::Instant::now() + READY_TIMEOUT;
-    for lane in lanes {
-        while !lane.shared.ready.load(std::sync::atomic::Ordering::Acquire) && !lane.thread.is_finished() {
-            anyhow::ensure!(std::time::Instant::now() < deadline, "a lane did not start within {READY_TIMEOUT:?}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-    Ok(())
+    let mut number = 0;
+    lanes.spawn(|lane, mailbox, shared, ready| {
+        number = lane;
+        let config = SenderConfig {
+            lane: lane as u16,
+            epoch: common.epoch,
+            direction: Direction::Forward,
+            key: common.key.clone(),
+            symbol_bytes: symbol_bytes as u16,
+            heartbeat_ns: link.heartbeat.as_nanos() as u64,
+            rate: link.rate_bps.map(|bits_per_second| Rate { bits_per_second, burst_bytes: link.burst_bytes }),
+        };
+        let table = Arc::clone(&common.table);
+        let lane = Lane {
+            number: lane,
+            clock: common.clock,
+            sender: Sender::new(config, port),
+            ingress,
+            udp: UdpIngress::new(lane, table, Arc::clone(&shared), common.notices.clone()),
+            mailbox,
+            counters: common.counters.link(),
+            shared,
+            ready,
+            send_errors,
+        };
+        move || lane.run()
+    })?;
+    lanes.order(number, Order::Table(Arc::clone(&common.table), common.table.encoder()))
 }
 
 /// Compares a reload's link with the running one.

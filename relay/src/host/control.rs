@@ -22,10 +22,22 @@ pub trait Controlled {
     fn tick(&mut self) -> anyhow::Result<()>;
     /// Period of the counter lines; asked for again after a reload.
     fn interval(&self) -> Duration;
+    /// Stop the lanes and give the final account.
+    fn stop(self);
 }
 
-/// Runs `host` until SIGTERM or SIGINT, or until its tick fails.
-pub async fn control(host: &mut impl Controlled) -> anyhow::Result<()> {
+/// Starts a host inside the control thread's runtime, and runs it until SIGTERM or SIGINT, or until its tick fails.
+pub fn run<H: Controlled>(start: impl FnOnce() -> anyhow::Result<H>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the control thread's runtime")?.block_on(async {
+        let mut host = start()?;
+        let outcome = control(&mut host).await;
+        host.stop();
+        outcome
+    })
+}
+
+async fn control(host: &mut impl Controlled) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
     let mut hup = signal(SignalKind::hangup()).context("cannot watch SIGHUP")?;

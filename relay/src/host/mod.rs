@@ -3,6 +3,7 @@
 
 mod clock;
 mod control;
+mod lanes;
 mod mailbox;
 mod quiet;
 mod report;
@@ -11,8 +12,9 @@ mod udp_drops;
 mod wait;
 
 pub use clock::Clock;
-pub use control::{Controlled, control};
-pub use mailbox::{Mailbox, MailboxSender, mailbox};
+pub use control::{Controlled, run};
+pub use lanes::{Lanes, Ready};
+pub use mailbox::Mailbox;
 pub use quiet::quiet;
 pub use report::{Chatter, link_key, print_report};
 pub use state::{RedState, StateError, load_red, next_epoch, store_red};

@@ -56,7 +56,10 @@ impl Chatter {
         if self.since.elapsed() >= Duration::from_secs(1) {
             let left_out = std::mem::take(&mut self.left_out);
             if left_out > 0 {
-                tracing::warn!(left_out, "further lines about refused packets were left out; the counters have them all");
+                tracing::warn!(
+                    left_out,
+                    "further lines about refused packets were left out; the counters have them all"
+                );
             }
             self.since = Instant::now();
             self.lines = 0;

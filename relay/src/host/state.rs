@@ -2,8 +2,9 @@
 //!
 //! Files are replaced by rename, so that a crash leaves the old or the new one.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -69,7 +70,8 @@ pub fn load_red(state_dir: &Path) -> Result<RedState, StateError> {
 pub fn store_red(state_dir: &Path, state: &RedState, durable: bool) -> Result<(), StateError> {
     let mut text = format!("epoch {}\n", state.epoch);
     for (lane, floor) in &state.floors {
-        text += &format!("lane {lane} {floor}\n");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "lane {lane} {floor}");
     }
     write(&state_dir.join(RED_FILE), &text, durable)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Drops of all UDP sockets of this network namespace that are bound to `port`, since they were opened, by the last
-/// column of `/proc/net/udp` and `udp6` (Documentation/networking/proc_net_tcp.rst shows the layout). 0 where that
+/// column of `/proc/net/udp` and `udp6` (the kernel's `proc_net_tcp.rst` shows the layout). 0 where that
 /// cannot be read.
 pub fn udp_drops(port: u16) -> u64 {
     ["/proc/self/net/udp", "/proc/self/net/udp6"]

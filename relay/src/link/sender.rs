@@ -112,7 +112,8 @@ impl<P: TxPort> Sender<P> {
                 None => self.channels.push(Outgoing::new(config, self.config.symbol_bytes)),
             }
         }
-        let most = self.channels.iter().filter(|channel| channel.active).map(|channel| channel.config.repair.max()).max();
+        let most =
+            self.channels.iter().filter(|channel| channel.active).map(|channel| channel.config.repair.max()).max();
         self.repair_reserve = 2 * usize::from(most.unwrap_or(0));
         self.open.reserve(self.channels.len());
         self.encoder = encoder;

@@ -128,13 +128,12 @@ impl Egress {
 
 impl XdpEgress {
     fn send(&mut self, template: &UdpTemplate, payload: &[u8]) -> Result<(), RedRefused> {
-        let mut frame = match self.socket.take() {
-            Some(frame) => frame,
-            None => {
-                // The ring is full of a batch that the kernel was not shown yet.
-                self.socket.kick().map_err(|_| RedRefused::SendError)?;
-                self.socket.take().ok_or(RedRefused::TxFull)?
-            }
+        let mut frame = if let Some(frame) = self.socket.take() {
+            frame
+        } else {
+            // The ring is full of a batch that the kernel was not shown yet.
+            self.socket.kick().map_err(|_| RedRefused::SendError)?;
+            self.socket.take().ok_or(RedRefused::TxFull)?
         };
         let Some(len) = template.write(self.socket.bytes(&mut frame), payload) else {
             self.socket.release(frame);

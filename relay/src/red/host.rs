@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -12,10 +11,9 @@ use super::lane::{Order, Seen, Shared};
 use super::neighbour::Neighbours;
 use super::notice::Notice;
 use super::promise;
-use super::start::order_table;
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Clock, Controlled, MailboxSender, RedState, print_report, store_red, udp_drops};
+use crate::host::{Chatter, Clock, Controlled, Lanes, RedState, print_report, store_red, udp_drops};
 use crate::link::{LinkLoss, Nanos};
 use crate::steer::RedLink;
 use crate::telemetry::counters::RedCounters;
@@ -23,22 +21,10 @@ use crate::telemetry::reasons::FrameDropped;
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::{Event, Kind, Syslog, Target};
 
-/// Lanes get this long to stop; the whole relay stops within 2 s.
-const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Packet floors are written this often: a restart may accept again what was seen in the last second.
 const STORE_EVERY: Duration = Duration::from_secs(1);
 /// The link is down after so many heartbeat periods without a frame: two may be lost.
 const ALARM_HEARTBEATS: u64 = 3;
-
-/// A running lane, from outside.
-pub struct LaneHandle {
-    /// Orders to it.
-    pub orders: MailboxSender<Order>,
-    /// What it shares.
-    pub shared: Arc<Shared>,
-    /// Its thread.
-    pub thread: JoinHandle<()>,
-}
 
 /// What the control thread watches over time.
 #[derive(Debug, Default)]
@@ -66,7 +52,7 @@ pub struct RedHost {
     /// Next hops, with `driver = "xdp"`.
     pub neighbours: Option<Neighbours>,
     /// The lanes.
-    pub lanes: Vec<LaneHandle>,
+    pub lanes: Lanes<Order, Shared>,
     /// The XDP program, with `driver = "xdp"`.
     pub program: Option<RedLink>,
     /// What lanes tell.
@@ -91,37 +77,15 @@ impl RedHost {
         self.syslog.send(Event::new(Kind::Relay, "start", format!("RED started, {}", self.obtained)));
     }
 
-    /// Stops the lanes and gives the final account.
-    pub fn stop(mut self) {
-        self.read_program();
-        for lane in &self.lanes {
-            // A lane that does not take the order has died, which was told.
-            let _ = lane.orders.send(Order::Stop);
-        }
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.lanes.iter().any(|lane| !lane.thread.is_finished()) {
-            if Instant::now() > deadline {
-                tracing::error!("a lane did not stop in time; its last counts are missing");
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.notices();
-        let seen = self.look();
-        self.store(&seen, true);
-        self.report(Occasion::Summary);
-        self.syslog.send(Event::new(Kind::Relay, "stop", "RED stopped"));
-    }
-
     /// Collects what all lanes have seen.
     fn look(&mut self) -> Vec<Seen> {
-        let take = |lane: &LaneHandle| {
-            let mut seen = lane.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let take = |shared: &Arc<Shared>| {
+            let mut seen = shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
             let copy = seen.clone();
             seen.loss = LinkLoss::default();
             copy
         };
-        let seen: Vec<Seen> = self.lanes.iter().map(take).collect();
+        let seen: Vec<Seen> = self.lanes.shared().map(take).collect();
         for loss in seen.iter().map(|seen| seen.loss) {
             add(&mut self.watch.loss_since_report, loss);
             add(&mut self.watch.loss, loss);
@@ -133,9 +97,9 @@ impl RedHost {
     fn store(&mut self, seen: &[Seen], now: bool) {
         let epoch = seen.iter().map(|seen| seen.state.epoch).max().unwrap_or(0);
         let current = || seen.iter().filter(|seen| seen.state.epoch == epoch);
-        for (lane, _) in self.lanes.iter().zip(seen).filter(|(_, seen)| seen.state.epoch < epoch) {
+        for (lane, _) in seen.iter().enumerate().filter(|(_, seen)| seen.state.epoch < epoch) {
             // A lane without room for the order learns of the epoch from its next frame or from the next tick.
-            let _ = lane.orders.send(Order::Epoch(epoch));
+            let _ = self.lanes.order(lane, Order::Epoch(epoch));
         }
         let floors = current().flat_map(|seen| seen.state.floors.iter().copied()).collect();
         let state = RedState { epoch, floors };
@@ -168,19 +132,15 @@ impl RedHost {
             );
             tracing::error!("{text}");
             self.syslog.send(Event::new(Kind::LinkDown, "silent", text));
-        } else if !silent && (self.watch.down || self.watch.stopped) {
-            if std::mem::take(&mut self.watch.down) {
-                tracing::warn!("BLUE is heard again");
-                self.syslog.send(Event::new(Kind::LinkUp, "heard", "BLUE is heard again"));
-            }
+        } else if !silent && std::mem::take(&mut self.watch.down) {
+            tracing::warn!("BLUE is heard again");
+            self.syslog.send(Event::new(Kind::LinkUp, "heard", "BLUE is heard again"));
         }
     }
 
-    fn notices(&mut self) -> Option<anyhow::Error> {
-        let mut died = None;
+    fn notices(&mut self) {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
-                Notice::LaneDied { lane, error } => died = Some(error.context(format!("lane {lane}"))),
                 Notice::NewEpoch(epoch) => {
                     self.watch.stopped = false;
                     tracing::info!(epoch, "BLUE has started: all older sessions are closed");
@@ -202,23 +162,18 @@ impl RedHost {
                 }
             }
         }
-        died
     }
 
     fn mismatch(&mut self, channel: u16, theirs: u8, ours: Option<u8>) {
         if !self.watch.mismatches.insert((channel, theirs)) {
             return;
         }
-        match ours {
-            None => tracing::warn!(
-                channel,
-                "BLUE has a stream on this channel, this host's file has none: its traffic is dropped; use the same site file on both hosts"
-            ),
-            Some(_) => tracing::warn!(
-                channel,
-                "BLUE's stream on this channel is of another type than ours; use the same site file on both hosts"
-            ),
-        }
+        let what = if ours.is_some() {
+            "BLUE's stream on this channel is of another type than ours"
+        } else {
+            "BLUE has a stream on this channel, this host's file has none: its traffic is dropped"
+        };
+        tracing::warn!(channel, "{what}; use the same site file on both hosts");
     }
 
     fn read_program(&mut self) {
@@ -250,7 +205,7 @@ impl RedHost {
         }
         let neighbours = self.neighbours.as_ref();
         let table = Arc::new(Table::new(&loaded.site, Some(&self.table), &self.counters, neighbours));
-        self.lanes.iter().try_for_each(|lane| order_table(lane, &table))?;
+        self.lanes.order_all(|| Order::Table(Arc::clone(&table)))?;
         if let Some(neighbours) = neighbours {
             neighbours.retain(|destination| table.iter().any(|entry| entry.destination.ip() == destination));
         }
@@ -298,16 +253,23 @@ impl Controlled for RedHost {
     fn tick(&mut self) -> anyhow::Result<()> {
         let seen = self.look();
         self.store(&seen, false);
-        if let Some(error) = self.notices() {
-            return Err(error);
-        }
+        self.notices();
         self.alarm(&seen);
-        let dead = self.lanes.iter().position(|lane| lane.thread.is_finished());
-        dead.map_or(Ok(()), |lane| Err(anyhow::anyhow!("lane {lane} ended unexpectedly; see the log above")))
+        self.lanes.check()
     }
 
     fn interval(&self) -> Duration {
         self.site.red.interval
+    }
+
+    fn stop(mut self) {
+        self.read_program();
+        self.lanes.stop(|| Order::Stop);
+        self.notices();
+        let seen = self.look();
+        self.store(&seen, true);
+        self.report(Occasion::Summary);
+        self.syslog.send(Event::new(Kind::Relay, "stop", "RED stopped"));
     }
 }
 

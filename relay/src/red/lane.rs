@@ -1,8 +1,6 @@
 //! A RED lane thread: from its RX queue of the link to its way into the zone.
 
 use std::os::fd::AsFd as _;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Release;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -10,7 +8,7 @@ use anyhow::Context as _;
 use super::port::LinkPort;
 use super::replay::Replay;
 use super::table::Table;
-use crate::host::{Clock, Mailbox, Readiness, RedState, prepare_lane_thread, wait_until};
+use crate::host::{Clock, Mailbox, Readiness, Ready, RedState, prepare_lane_thread, wait_until};
 use crate::link::{LinkLoss, Nanos, Receiver, ReceiverCounters};
 use crate::telemetry::counters::{Lanes, RedLink};
 use crate::telemetry::reasons::FrameDropped;
@@ -49,8 +47,6 @@ pub struct Seen {
 /// What a lane shares with the control thread.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// The lane runs.
-    pub ready: AtomicBool,
     /// Written by the lane every 100 ms, and never waited for there.
     pub seen: Mutex<Seen>,
 }
@@ -73,6 +69,8 @@ pub struct Lane<P> {
     pub counters: Arc<Lanes<RedLink>>,
     /// What the control thread reads.
     pub shared: Arc<Shared>,
+    /// Set once the lane runs.
+    pub ready: Ready,
 }
 
 impl<P: LinkPort> Lane<P> {
@@ -82,7 +80,7 @@ impl<P: LinkPort> Lane<P> {
         let readiness = Readiness::new().context("cannot make an epoll descriptor")?;
         let added = self.port.register(&readiness).and_then(|()| readiness.add(self.mailbox.as_fd()));
         added.context("cannot wait for the lane's sockets")?;
-        self.shared.ready.store(true, Release);
+        self.ready.set();
         let mut share_at = 0;
         while !self.obey() {
             let now = self.clock.now();

@@ -24,19 +24,9 @@ mod table;
 
 use std::path::Path;
 
-use anyhow::Context as _;
-
 use crate::config::Loaded;
-use crate::host::control;
 
 /// Runs the RED host until it is told to stop.
 pub fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start the control thread's runtime")?;
-    runtime.block_on(async {
-        let mut red = start::start(path, loaded.site)?;
-        let outcome = control(&mut red).await;
-        red.stop();
-        outcome
-    })
+    crate::host::run(|| start::start(path, loaded.site))
 }

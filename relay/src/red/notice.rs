@@ -28,11 +28,4 @@ pub enum Notice {
         /// Why.
         error: std::io::Error,
     },
-    /// A lane cannot go on.
-    LaneDied {
-        /// Which one.
-        lane: usize,
-        /// Why.
-        error: anyhow::Error,
-    },
 }

@@ -67,7 +67,9 @@ mod tests {
 
     #[test]
     fn waste_is_said_after_enough_frames() {
-        assert!(advice(&site(), &seen(1000, 0, 0), &seen(4_000_000, 1, 1)).is_some_and(|text| text.contains("more repair")));
+        assert!(
+            advice(&site(), &seen(1000, 0, 0), &seen(4_000_000, 1, 1)).is_some_and(|text| text.contains("more repair"))
+        );
         assert_eq!(advice(&site(), &seen(1000, 0, 0), &seen(1_000_000, 0, 0)), None);
     }
 }

@@ -102,14 +102,13 @@ impl Sessions {
             return;
         }
         let Some(exit) = self.by_id.get_mut(&id).and_then(|session| session.exit.as_mut()) else { return };
-        match self.egress.send(id, exit, entry, delivery.payload) {
-            Err(reason) => counters.refused.add(reason, 1),
-            Ok(()) => {
-                counters.delivered.add(1);
-                counters.delivered_bytes.add(delivery.payload.len() as u64);
-                counters.recovered.add(u64::from(delivery.recovered));
-            }
+        if let Err(reason) = self.egress.send(id, exit, entry, delivery.payload) {
+            counters.refused.add(reason, 1);
+            return;
         }
+        counters.delivered.add(1);
+        counters.delivered_bytes.add(delivery.payload.len() as u64);
+        counters.recovered.add(u64::from(delivery.recovered));
     }
 
     /// Opens a session's way out; a failure is counted and told.

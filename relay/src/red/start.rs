@@ -3,14 +3,12 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossbeam_channel::bounded;
 
 use super::egress::{Egress, XdpEgress};
-use super::host::{LaneHandle, RedHost};
+use super::host::RedHost;
 use super::lane::{Lane, Order, Shared};
 use super::neighbour::Neighbours;
 use super::notice::{NOTICES_MAX, Notice};
@@ -18,7 +16,7 @@ use super::port::{LinkPort, Queues};
 use super::replay::Replay;
 use super::table::Table;
 use crate::config::{Driver, Encapsulation, Site};
-use crate::host::{Chatter, Clock, RedState, link_key, load_red, mailbox, quiet, store_red};
+use crate::host::{Chatter, Clock, Lanes, RedState, link_key, load_red, quiet, store_red};
 use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
 use crate::link::{Receiver, ReceiverConfig};
@@ -36,8 +34,6 @@ const POOL_BYTES: usize = 64 << 20;
 const KERNEL_FRAMES: u32 = 512;
 /// Ethernet header, bytes.
 const ETHERNET_LEN: u32 = 14;
-/// Lanes must all run within this time.
-const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all lanes have in common.
 struct Common {
@@ -63,13 +59,11 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
     let (notices, notices_here) = bounded(NOTICES_MAX);
     quiet(&site.link.red.interface);
-    let common =
-        Common { key, clock: Clock::default(), state: state.clone(), table, counters, notices, site };
-    let (handles, program, obtained) = match interfaces {
+    let common = Common { key, clock: Clock::default(), state: state.clone(), table, counters, notices, site };
+    let (running, program, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
     };
-    wait_ready(&handles)?;
     tracing::info!(lanes, epoch_min = state.epoch, "{obtained}");
     let syslog = Syslog::start(Target::resolve(common.site.red.syslog.as_ref())).context("cannot start syslog")?;
     let host = RedHost {
@@ -78,7 +72,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         table: common.table,
         counters: common.counters,
         neighbours,
-        lanes: handles,
+        lanes: running,
         program,
         notices: notices_here,
         syslog,
@@ -117,7 +111,7 @@ impl Interfaces {
     }
 }
 
-type Started = (Vec<LaneHandle>, Option<RedLink>, String);
+type Started = (Lanes<Order, Shared>, Option<RedLink>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
@@ -125,8 +119,10 @@ fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let port = SocketRx::open(at).with_context(|| {
         format!("cannot receive at {at} ([link.red] address and [link] port); give {} that address", link.red.interface)
     })?;
-    let lane = spawn(common, 0, port, Egress::new(None))?;
-    Ok((vec![lane], None, "driver=socket mode=kernel".to_owned()))
+    let mut lanes = Lanes::default();
+    spawn(common, &mut lanes, port, Egress::new(None))?;
+    lanes.wait_ready()?;
+    Ok((lanes, None, "driver=socket mode=kernel".to_owned()))
 }
 
 fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started> {
@@ -136,22 +132,23 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
         Encapsulation::Ethernet => (steer::Encapsulation::Ethernet, packet::Encapsulation::Ethernet),
     };
     let mut program = RedLink::attach(&link.red.interface, link.port, steered)?;
-    let lanes = interfaces.lanes();
-    let mut queues: Vec<Vec<XdpRx>> = (0..lanes).map(|_| Vec::new()).collect();
+    let count = interfaces.lanes();
+    let mut queues: Vec<Vec<XdpRx>> = (0..count).map(|_| Vec::new()).collect();
     for queue in 0..interfaces.link.rx_queues {
         let socket = RxSocket::open(&RxConfig::new(&link.red.interface, queue))?;
         program.register(queue, std::os::fd::AsFd::as_fd(&socket))?;
-        queues[queue as usize % lanes].push(XdpRx::new(socket, stripped));
+        queues[queue as usize % count].push(XdpRx::new(socket, stripped));
     }
     let link_mode = format!("{}/{}", program.mode(), queues[0][0].socket().mode());
-    let mut handles = Vec::new();
+    let mut lanes = Lanes::default();
     let mut zone_mode = String::new();
     for (number, queues) in queues.into_iter().enumerate() {
         let xdp = open_zone(common, &interfaces.zone, number)?;
         zone_mode = xdp.socket.mode().to_string();
-        handles.push(spawn(common, number, Queues(queues), Egress::new(Some(xdp)))?);
+        spawn(common, &mut lanes, Queues(queues), Egress::new(Some(xdp)))?;
     }
-    Ok((handles, Some(program), format!("driver=xdp mode={link_mode} zone_mode={zone_mode}")))
+    lanes.wait_ready()?;
+    Ok((lanes, Some(program), format!("driver=xdp mode={link_mode} zone_mode={zone_mode}")))
 }
 
 fn open_zone(common: &Common, zone: &InterfaceInfo, lane: usize) -> anyhow::Result<XdpEgress> {
@@ -164,7 +161,7 @@ fn open_zone(common: &Common, zone: &InterfaceInfo, lane: usize) -> anyhow::Resu
     Ok(XdpEgress { socket: TxSocket::open(&config)?, mac: zone.mac, mtu })
 }
 
-fn spawn<P>(common: &Common, number: usize, port: P, egress: Egress) -> anyhow::Result<LaneHandle>
+fn spawn<P>(common: &Common, lanes: &mut Lanes<Order, Shared>, port: P, egress: Egress) -> anyhow::Result<()>
 where
     P: LinkPort + Send + 'static,
 {
@@ -180,41 +177,18 @@ where
         pool_bytes: POOL_BYTES,
     });
     receiver.set_channels(common.table.channels());
-    let (orders, mailbox) = mailbox().context("cannot make a lane's mailbox")?;
-    let shared = Arc::new(Shared::default());
-    let lane = Lane {
-        number,
-        clock: common.clock,
-        port,
-        receiver,
-        replay: Replay::new(number, Arc::clone(&common.table), egress, common.notices.clone()),
-        mailbox,
-        counters: common.counters.link(),
-        shared: Arc::clone(&shared),
-    };
-    let notices = common.notices.clone();
-    let thread = std::thread::Builder::new().name(format!("lane {number}")).spawn(move || {
-        if let Err(error) = lane.run() {
-            // The queue is empty when a lane dies at start; later the control thread notices the end itself.
-            let _ = notices.try_send(Notice::LaneDied { lane: number, error });
-        }
-    });
-    Ok(LaneHandle { orders, shared, thread: thread.context("cannot start a lane's thread")? })
-}
-
-/// Waits until every lane runs. A lane that dies instead has said why in a notice.
-fn wait_ready(lanes: &[LaneHandle]) -> anyhow::Result<()> {
-    let deadline = Instant::now() + READY_TIMEOUT;
-    for lane in lanes {
-        while !lane.shared.ready.load(Acquire) && !lane.thread.is_finished() {
-            anyhow::ensure!(Instant::now() < deadline, "a lane did not start within {READY_TIMEOUT:?}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-    Ok(())
-}
-
-/// Orders a lane to take a table.
-pub fn order_table(lane: &LaneHandle, table: &Arc<Table>) -> anyhow::Result<()> {
-    lane.orders.send(Order::Table(Arc::clone(table))).map_err(|_| anyhow::anyhow!("a lane takes no orders"))
+    lanes.spawn(|number, mailbox, shared, ready| {
+        let lane = Lane {
+            number,
+            clock: common.clock,
+            port,
+            receiver,
+            replay: Replay::new(number, Arc::clone(&common.table), egress, common.notices.clone()),
+            mailbox,
+            counters: common.counters.link(),
+            shared,
+            ready,
+        };
+        move || lane.run()
+    })
 }

@@ -54,8 +54,7 @@ mod tests {
     #[test]
     fn over_a_second_the_rate_and_one_burst_pass() {
         let rate = SharedRate::new(8_000_000);
-        let passed: usize =
-            (0..10_000_u64).map(|step| if rate.admit(step * 100_000, 1000) { 1000 } else { 0 }).sum();
+        let passed: usize = (0..10_000_u64).map(|step| if rate.admit(step * 100_000, 1000) { 1000 } else { 0 }).sum();
         // 1 MB in the second, 128 KiB of burst.
         assert!((1_000_000..=1_132_000).contains(&passed), "{passed}");
     }

@@ -478,6 +478,13 @@ impl Receiver {
         }
     }
 
+    /// Most blocks that a channel has open.
+    #[cfg(test)]
+    pub(super) fn open_blocks_max(&self) -> usize {
+        let incoming = self.lanes.iter().flat_map(|lane| lane.channels.iter().flatten());
+        incoming.map(|incoming| incoming.open_blocks()).max().unwrap_or(0)
+    }
+
     /// Pool slots in use.
     #[cfg(test)]
     pub(super) fn pool_used(&self) -> usize {

@@ -93,7 +93,7 @@ pub trait Sink {
     fn record(&mut self, delivery: &Delivery<'_>);
     /// The account of a channel and lane is complete up to some moment.
     fn settled(&mut self, settled: &Settled);
-    /// The sender has started anew: all sessions of older epochs are over.
+    /// The sender has started anew: all sessions of older epochs are over. What was held back of them came just before.
     fn new_epoch(&mut self, epoch: u32);
     /// The sender has a stream that this side has not, or has as another type (its wire numbers).
     fn stream_mismatch(&mut self, channel: u16, theirs: u8, ours: Option<u8>);
@@ -189,7 +189,7 @@ impl Receiver {
     pub fn set_channels(&mut self, channels: &[ReceiverChannel]) {
         self.active.fill(false);
         for channel in channels {
-            let slot = self.slot(channel.channel).unwrap_or_else(|| self.add_channel(channel));
+            let slot = self.slot(channel.channel).unwrap_or_else(|| self.add_channel(*channel));
             self.channels[slot] = *channel;
             self.active[slot] = true;
             for incoming in self.lanes.iter_mut().filter_map(|lane| lane.channels.get_mut(slot)?.as_mut()) {
@@ -199,9 +199,9 @@ impl Receiver {
     }
 
     /// A slot for a channel that was not known until now.
-    fn add_channel(&mut self, channel: &ReceiverChannel) -> usize {
+    fn add_channel(&mut self, channel: ReceiverChannel) -> usize {
         let slot = self.channels.len();
-        self.channels.push(*channel);
+        self.channels.push(channel);
         self.active.push(false);
         self.slots[usize::from(channel.channel)] = Some(slot as u16);
         for lane in &mut self.lanes {
@@ -263,11 +263,7 @@ impl Receiver {
             if silent_at > now {
                 next = next.min(silent_at);
             } else if !std::mem::replace(&mut self.lanes[lane].silent, true) {
-                for slot in 0..self.lanes[lane].channels.len() {
-                    if self.lanes[lane].channels[slot].is_some() {
-                        self.with_incoming(now, lane, slot, sink, Incoming::give_up_all);
-                    }
-                }
+                self.give_up_lane(now, lane, sink);
             }
         }
         let hold_ns = self.config.hold_ns;
@@ -353,7 +349,7 @@ impl Receiver {
         match opened {
             Ok((header, true)) if header.lane < LANES_MAX => {
                 if self.epoch != Some(header.epoch) {
-                    self.begin_epoch(header.epoch, sink);
+                    self.begin_epoch(now, header.epoch, sink);
                 }
                 let lane = self.lane_of(&header, now);
                 let skipped = self.lanes[lane].accept(header.packet_number, now);
@@ -391,15 +387,26 @@ impl Receiver {
         floors.filter(|(lane, _)| *lane == header.lane).map(|(_, floor)| *floor).max().unwrap_or(0)
     }
 
-    fn begin_epoch(&mut self, epoch: u32, sink: &mut impl Sink) {
+    /// Delivers what came of the old epoch and was held back, and forgets it.
+    fn begin_epoch(&mut self, now: Nanos, epoch: u32, sink: &mut impl Sink) {
         self.epoch = Some(epoch);
-        for lane in &mut self.lanes {
-            lane.clear(&mut self.pool);
+        for lane in 0..self.lanes.len() {
+            self.give_up_lane(now, lane, sink);
+            self.lanes[lane].clear(&mut self.pool);
         }
         self.lanes.clear();
         self.attention.clear();
         self.looked_at = (0, 0);
         sink.new_epoch(epoch);
+    }
+
+    /// What a lane's channels still miss will not come.
+    fn give_up_lane(&mut self, now: Nanos, lane: usize, sink: &mut impl Sink) {
+        for slot in 0..self.lanes[lane].channels.len() {
+            if self.lanes[lane].channels[slot].is_some() {
+                self.with_incoming(now, lane, slot, sink, Incoming::give_up_all);
+            }
+        }
     }
 
     fn lane_of(&mut self, header: &Header, now: Nanos) -> usize {

@@ -3,8 +3,10 @@
 use super::*;
 
 /// Two channels, four sessions.
-fn two(plan: Plan) -> Plan {
-    Plan { channels: 2, sessions: 4, payload_min: 0, payload_max: 900, ..plan }
+fn two(mut plan: Plan) -> Plan {
+    (plan.channels, plan.sessions) = (2, 4);
+    (plan.payload_min, plan.payload_max) = (0, 900);
+    plan
 }
 
 #[test]

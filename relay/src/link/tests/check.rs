@@ -102,6 +102,11 @@ impl Check {
         }
     }
 
+    /// First session of the newest epoch that was told.
+    fn first_session(&self) -> u64 {
+        self.plan.sessions * self.epochs.last().map_or(0, |epoch| u64::from(epoch - super::FIRST_EPOCH))
+    }
+
     /// Did this record come?
     pub(super) fn came(&self, session: u64, sequence: u32) -> bool {
         let word = self.sessions.get(&session).and_then(|received| received.seen.0.get(sequence as usize / 64));
@@ -136,6 +141,7 @@ impl Sink for Check {
         let session = u64::from_be_bytes(id[..8].try_into().expect("8 bytes"));
         let sequence = delivery.head.sequence;
         assert_eq!(id, session_id(session), "a session that nobody opened");
+        assert!(self.plan.sessions > session - self.first_session(), "session {session} is of an old epoch");
         let place = (self.plan.lane_of(session), self.plan.slot_of(session));
         assert_eq!((delivery.lane, delivery.slot), place, "session {session}");
         payload(&self.plan, session, sequence, &mut self.scratch);

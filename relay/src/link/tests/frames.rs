@@ -58,7 +58,7 @@ pub(super) struct Anything {
 
 impl Sink for Anything {
     fn record(&mut self, delivery: &Delivery<'_>) {
-        assert!(delivery.payload.len() <= usize::from(u16::MAX));
+        assert!(u16::try_from(delivery.payload.len()).is_ok());
         self.records += 1;
     }
     fn settled(&mut self, _: &Settled) {}

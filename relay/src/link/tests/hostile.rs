@@ -7,10 +7,11 @@ use super::frames::{Anything, Forge, record};
 use super::*;
 use crate::wire::{BLOCK_SYMBOLS_MAX, HeartbeatEntry, Kind, Position, REPAIR_SYMBOLS_MAX};
 
-/// Small symbols and a small pool: 512 slots.
+/// Small symbols, small blocks (few plans to make) and a small pool: 512 slots.
 fn plan(seed: u64, sealed: bool, ordered: bool) -> Plan {
     Plan {
         symbol_bytes: 128,
+        block_symbols: 20,
         payload_min: 0,
         payload_max: 300,
         pool_bytes: 2 * 256 * 128,
@@ -56,11 +57,9 @@ struct Hostile {
 
 fn any_kind() -> impl Strategy<Value = Kind> {
     let maybe = || proptest::option::of(any_u16());
-    let source =
-        (maybe(), maybe()).prop_map(|(first_record, previous_k)| Kind::Source { first_record, previous_k });
-    let repair = (any_u16(), any_u16(), any_u16(), 0_u8..5).prop_map(|(k, symbol_bytes, repair, scheme)| {
-        Kind::Repair { k, symbol_bytes, repair, scheme }
-    });
+    let source = (maybe(), maybe()).prop_map(|(first_record, previous_k)| Kind::Source { first_record, previous_k });
+    let repair = (any_u16(), any_u16(), any_u16(), 0_u8..5)
+        .prop_map(|(k, symbol_bytes, repair, scheme)| Kind::Repair { k, symbol_bytes, repair, scheme });
     prop_oneof![4 => source, 4 => repair, 1 => Just(Kind::Heartbeat)]
 }
 
@@ -235,7 +234,8 @@ fn nonsense_decodes_to_nonsense() {
     let mut forge = Forge::new(&plan, FIRST_EPOCH, 0);
     let shapes =
         [(1, 1), (1, 2), (2, 1), (3, 200), (7, 7), (130, 1), (300, 40), (BLOCK_SYMBOLS_MAX, REPAIR_SYMBOLS_MAX)];
-    for (block, (scheme, (k, repair))) in (0_u32..).zip((1..=3).flat_map(|scheme| shapes.map(|shape| (scheme, shape)))) {
+    for (block, (scheme, (k, repair))) in (0_u32..).zip((1..=3).flat_map(|scheme| shapes.map(|shape| (scheme, shape))))
+    {
         // RaptorQ takes seconds over the largest block without optimisation.
         let k = if scheme == 1 { k.min(1000) } else { k };
         let source = Kind::Source { first_record: Some(0), previous_k: None };

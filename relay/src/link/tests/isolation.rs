@@ -8,10 +8,12 @@ use super::*;
 use crate::wire::{HEADER_LEN, Header, Kind, RECORD_LEN, TAG_LEN};
 
 type RecordId = (u64, u32);
+/// A source symbol and the number of its frame.
+type Symbol<'a> = (usize, &'a [u8]);
 
 /// The records of unsealed frames, and the frames that hold bytes of each. Knows only the wire's layout.
 fn records_of(frames: &[Vec<u8>]) -> Vec<(RecordId, BTreeSet<usize>)> {
-    let mut blocks: BTreeMap<(u16, u32), Vec<(usize, &[u8])>> = BTreeMap::new();
+    let mut blocks: BTreeMap<(u16, u32), Vec<Symbol<'_>>> = BTreeMap::new();
     for (number, frame) in frames.iter().enumerate() {
         let header = Header::read(frame).expect("genuine");
         if matches!(header.kind, Kind::Source { .. }) {

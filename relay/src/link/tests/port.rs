@@ -96,14 +96,14 @@ fn a_paced_link_that_is_asked_for_too_much_loses_nothing() {
 /// Two channels on a busy link: one without repair symbols floods it, the other needs room for many.
 #[test]
 fn a_channel_with_much_protection_does_not_starve() {
-    let plan = Plan { channels: 2, sessions: 2, ..paced(Rate { bits_per_second: 100_000_000, burst_bytes: 3000 }, 120) };
+    let plan =
+        Plan { channels: 2, sessions: 2, ..paced(Rate { bits_per_second: 100_000_000, burst_bytes: 3000 }, 120) };
     let mut world = World::new(&plan);
     let mut channels = plan.sender_channels();
     channels[0].scheme = Scheme::None;
     channels[0].repair = Arc::new(RepairTable::new(Scheme::None, burst_protection(0), 128).expect("possible"));
     channels[1].scheme = Scheme::ReedSolomon;
-    channels[1].repair =
-        Arc::new(RepairTable::new(Scheme::ReedSolomon, burst_protection(40), 128).expect("possible"));
+    channels[1].repair = Arc::new(RepairTable::new(Scheme::ReedSolomon, burst_protection(40), 128).expect("possible"));
     world.senders[0].set_channels(world.now, channels, Encoder::new(&[(Scheme::ReedSolomon, 128)]), 1);
     let mut quiet = 0;
     for round in 0..2000 {

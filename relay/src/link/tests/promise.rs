@@ -39,12 +39,16 @@ fn two_percent(scheme: Scheme, seed: u64) -> Plan {
 
 #[test]
 fn two_percent_loss_dense() {
-    SCHEMES.into_iter().for_each(|scheme| nothing_is_missing(&two_percent(scheme, 1), DENSE_RECORDS, DENSE_GAP));
+    for scheme in SCHEMES {
+        nothing_is_missing(&two_percent(scheme, 1), DENSE_RECORDS, DENSE_GAP);
+    }
 }
 
 #[test]
 fn two_percent_loss_sparse() {
-    SCHEMES.into_iter().for_each(|scheme| nothing_is_missing(&two_percent(scheme, 2), SPARSE_RECORDS, SPARSE_GAP));
+    for scheme in SCHEMES {
+        nothing_is_missing(&two_percent(scheme, 2), SPARSE_RECORDS, SPARSE_GAP);
+    }
 }
 
 fn bursts(scheme: Scheme, seed: u64) -> Plan {
@@ -58,12 +62,16 @@ fn bursts(scheme: Scheme, seed: u64) -> Plan {
 
 #[test]
 fn bursts_dense() {
-    SCHEMES.into_iter().for_each(|scheme| nothing_is_missing(&bursts(scheme, 3), DENSE_RECORDS, DENSE_GAP));
+    for scheme in SCHEMES {
+        nothing_is_missing(&bursts(scheme, 3), DENSE_RECORDS, DENSE_GAP);
+    }
 }
 
 #[test]
 fn bursts_sparse() {
-    SCHEMES.into_iter().for_each(|scheme| nothing_is_missing(&bursts(scheme, 4), SPARSE_RECORDS, SPARSE_GAP));
+    for scheme in SCHEMES {
+        nothing_is_missing(&bursts(scheme, 4), SPARSE_RECORDS, SPARSE_GAP);
+    }
 }
 
 /// A plain share of 10% over blocks that have time to fill: K = 128.

@@ -39,6 +39,24 @@ fn a_restarted_sender_is_followed_at_once_and_its_past_refused() {
     assert_eq!(world.finish_and_verify(), 0);
 }
 
+/// What came before the restart and waited for a gap is delivered, and before the sink hears of the new epoch.
+#[test]
+fn what_was_held_of_the_old_epoch_comes_before_the_new() {
+    let mut world = World::new(&Plan::bare(14));
+    for n in 0..10 {
+        world.set_faults(if n == 3 { Faults::down() } else { Faults::default() });
+        world.push();
+        world.deliver();
+    }
+    assert_eq!(world.check.records, 3);
+    world.restart_senders();
+    world.push();
+    world.deliver();
+    assert_eq!(world.check.records, 9 + 1);
+    assert_eq!(world.check.delivered[&(0, 0)].records, 1, "the check's accounts are the new epoch's");
+    assert_eq!(world.finish_and_verify(), 0);
+}
+
 /// The receiver's last run ended in the middle of a block, of which some symbols were delivered.
 #[test]
 fn a_receiver_that_remembers_takes_up_where_it_was() {

@@ -2,8 +2,9 @@
 
 use super::*;
 
-fn world(plan: Plan) -> World {
-    let mut world = World::new(&Plan { ordered: false, ..plan });
+fn world(mut plan: Plan) -> World {
+    plan.ordered = false;
+    let mut world = World::new(&plan);
     world.pass(0);
     world.check.log = Some(Vec::new());
     world

@@ -110,3 +110,25 @@ impl<P: TxPort> Emitter<P> {
         self.staged.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::memory::{Faults, MemoryLink};
+    use crate::wire::{Direction, LinkKey};
+
+    #[test]
+    fn a_nonce_is_never_used_twice() {
+        let sealer = Sealer::new(&LinkKey::sealed([1; 32]), Direction::Forward, 1);
+        let mut emitter = Emitter::new(MemoryLink::new(600, 10, Faults::default(), 1), sealer, 0, None);
+        emitter.packet_number = PACKET_NUMBER_MAX;
+        for _ in 0..3 {
+            emitter.emit(0, Position::default(), Kind::Heartbeat, |_| 16);
+        }
+        assert_eq!(
+            (emitter.counters.heartbeats, emitter.counters.tx_full),
+            (1, 2),
+            "the last number is the last frame"
+        );
+    }
+}

@@ -3,7 +3,8 @@
 //! come as byte slices, time comes as a parameter, so that a test can be any network. The return link is the same
 //! pair the other way round.
 //!
-//! Neither side ever blocks, allocates per frame, reads a clock, or knows what a record means.
+//! Neither side ever blocks, reads a clock, or knows what a record means. Neither allocates per frame; only the codecs do,
+//! per block that is closed with repair symbols or has something to restore.
 //!
 //! ```text
 //! records -> Sender -> Outgoing (open block per channel) -> fec::Encoder -> Emitter (seal, pace) -> TxPort

@@ -253,7 +253,7 @@ fn nonsense_decodes_to_nonsense() {
     assert_eq!(world.finish_and_verify(), 0);
 }
 
-/// At the end of the packet numbers nothing leaves any more: a nonce is never used twice.
+/// Packet numbers at the end of their range are refused when they come again, like any other.
 #[test]
 fn the_last_packet_numbers_are_taken_once() {
     let plan = Plan::main(4);

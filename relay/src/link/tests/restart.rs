@@ -244,6 +244,27 @@ fn a_link_that_was_down_resumes_with_an_exact_account() {
     }
 }
 
+/// A heartbeat that was overtaken does not take back what a newer one said.
+#[test]
+fn an_overtaken_heartbeat_delays_no_account() {
+    let mut world = World::new(&Plan::bare(15));
+    let mut forge = Forge::new(&world.plan, FIRST_EPOCH, 0);
+    let entry = |next_block: u32, last_k| HeartbeatEntry {
+        channel: 1,
+        stream_type: 1,
+        next_block,
+        last_k,
+        records: u64::from(next_block),
+        bytes: 0,
+    };
+    let (old, new) = (forge.heartbeat(&[entry(0, None)]), forge.heartbeat(&[entry(2, Some(1))]));
+    let late = forge.block(0, &record(&world.plan, 0, 0));
+    let last = forge.block(1, &record(&world.plan, 0, 1));
+    world.replay(&[last, new, old, late]);
+    let settled = world.check.settled[&(0, 0)];
+    assert_eq!((settled.sent_records, settled.missing_records), (2, 0));
+}
+
 /// Block numbers pass 2^32, in order and with an account.
 #[test]
 fn block_numbers_wrap() {

@@ -60,7 +60,7 @@ impl UdpIngress {
         counters.received_bytes.add(payload.len() as u64);
         let sender_slot = self.sender_slots.get(usize::from(slot)).copied().flatten();
         let forwarded = sender_slot.ok_or(BlueRefused::LinkFull).and_then(|sender_slot| {
-            if !sender.has_room(sender_slot, payload.len()) {
+            if !sender.has_room(payload.len()) {
                 return Err(BlueRefused::LinkFull);
             }
             let key = FlowKey { source, slot };

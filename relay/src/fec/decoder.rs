@@ -50,11 +50,12 @@ impl Decoder {
             return false;
         }
         match geometry.code {
+            Code::Repetition if geometry.k != 1 => false,
             Code::Repetition => repair.clone().next().is_some_and(|(_, symbol)| {
                 if source.clone().next().is_none() {
                     restored(0, symbol);
                 }
-                geometry.k == 1
+                true
             }),
             Code::RaptorQ => raptorq(geometry, source, repair, restored),
             Code::ReedSolomon => self.reed_solomon(geometry, source, repair, restored).is_some(),

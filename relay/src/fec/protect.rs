@@ -37,14 +37,17 @@ pub struct ProtectionError {
 
 /// Repair symbols by K, worked out once at start.
 #[derive(Clone, Debug)]
-pub struct RepairTable(Box<[u16]>);
+pub struct RepairTable {
+    by_k: Box<[u16]>,
+    max: u16,
+}
 
 impl RepairTable {
     /// The table for every K in 1..=`block_symbols`.
     pub fn new(scheme: Scheme, protection: Protection, block_symbols: u16) -> Result<Self, ProtectionError> {
         let mut table = vec![0; usize::from(block_symbols) + 1];
         if scheme == Scheme::None {
-            return Ok(Self(table.into()));
+            return Ok(Self { by_k: table.into(), max: 0 });
         }
         let tail = BinomialTail::new(protection, block_symbols);
         let mut repair = 0;
@@ -64,22 +67,24 @@ impl RepairTable {
             }
             table[usize::from(k)] = total as u16;
         }
-        Ok(Self(table.into()))
+        let max = table.iter().copied().max().unwrap_or(0);
+        Ok(Self { by_k: table.into(), max })
     }
 
     /// Repair symbols for a block of `k` source symbols.
     pub fn repair(&self, k: u16) -> u16 {
-        self.0[usize::from(k)]
+        self.by_k[usize::from(k)]
     }
 
     /// The most that any block gets.
     pub fn max(&self) -> u16 {
-        self.0.iter().copied().max().unwrap_or(0)
+        self.max
     }
 }
 
 /// Binomial probabilities through logarithms, so that nothing underflows at large n.
 struct BinomialTail {
+    bursts: bool,
     loss_ln: f64,
     kept_ln: f64,
     /// Logarithms of n!.
@@ -88,15 +93,17 @@ struct BinomialTail {
 
 impl BinomialTail {
     fn new(protection: Protection, block_symbols: u16) -> Self {
-        let Protection::Promise { loss, .. } = protection else {
-            return Self { loss_ln: 0.0, kept_ln: 0.0, factorials: Vec::new() };
+        let Protection::Promise { loss, burst, .. } = protection else {
+            return Self { bursts: false, loss_ln: 0.0, kept_ln: 0.0, factorials: Vec::new() };
         };
         let most = usize::from(block_symbols) + usize::from(REPAIR_SYMBOLS_MAX) + 1;
         let mut factorials = vec![0.0; most + 1];
         for n in 1..=most {
             factorials[n] = factorials[n - 1] + (n as f64).ln();
         }
-        Self { loss_ln: loss.ln(), kept_ln: (-loss).ln_1p(), factorials }
+        // The least positive number stands in for no loss at all, which has no logarithm.
+        let loss = loss.max(f64::MIN_POSITIVE);
+        Self { bursts: burst > 0, loss_ln: loss.ln(), kept_ln: (-loss).ln_1p(), factorials }
     }
 
     /// Probability that exactly `lost` of `n` frames are lost.
@@ -111,9 +118,10 @@ impl BinomialTail {
         let n = k + repair;
         let beyond: f64 = (repair + 1..=n).rev().map(|lost| self.exactly(lost, n)).sum();
         // With h symbols beyond K, RaptorQ still fails with probability about 256^-(h+1) (RFC 6330, 5.8 and its
-        // authors' analysis); terms below 256^-8 are under every residual that can be asked for.
+        // authors' analysis); terms below 256^-8 are under every residual that can be asked for. It decodes when
+        // anything was lost by chance, or to a burst, which takes its own share and leaves these symbols.
         let code: f64 = if scheme == Scheme::RaptorQ && k > 1 {
-            (1..=repair)
+            (usize::from(!self.bursts)..=repair)
                 .rev()
                 .take(8)
                 .map(|lost| self.exactly(lost, n) * 256_f64.powi(-((repair - lost + 1) as i32)))
@@ -170,6 +178,16 @@ mod tests {
             assert_eq!(burst.repair(k), plain.repair(k) + 15);
         }
         assert_eq!(raptor.repair(1), plain.repair(1), "repetition is as good as any code");
+    }
+
+    /// Where hardly anything is lost but bursts, RaptorQ still needs a few symbols beyond K to decode after one.
+    #[test]
+    fn raptorq_keeps_the_promise_after_a_burst() {
+        for loss in [0.0, 1e-4] {
+            let table = RepairTable::new(Scheme::RaptorQ, promise(loss, 1e-9, 15), 128).expect("possible");
+            assert!((2..=128).all(|k| table.repair(k) >= 15 + 3), "256^-4 is below 1e-9, 256^-3 is not");
+            assert!(table.repair(128) <= 15 + 5, "{}", table.repair(128));
+        }
     }
 
     #[test]

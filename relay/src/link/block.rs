@@ -39,6 +39,8 @@ pub(super) struct Block {
     k: Option<u16>,
     /// Source symbols here.
     present: u16,
+    /// Source symbols from the first on that are none of this side's business.
+    skipped: u16,
     /// Source symbols given to the walker, in order.
     pub(super) walked: u16,
     /// Symbols here when decoding was last tried.
@@ -46,6 +48,15 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// Source symbols before `index` are none of this side's business. For a block of which nothing came yet.
+    pub(super) fn skip_to(&mut self, index: u16) {
+        if self.k.is_none_or(|k| index < k) {
+            self.skipped = index;
+            self.walked = index;
+            self.source.resize_with(usize::from(index), || None);
+        }
+    }
+
     /// Notes K; the first word counts.
     pub(super) fn learn_k(&mut self, k: u16) {
         if self.source.len() <= usize::from(k) {
@@ -60,12 +71,12 @@ impl Block {
 
     /// Is there a symbol that cannot be walked because an earlier one is missing, or one known to be missing?
     pub(super) fn has_gap(&self) -> bool {
-        self.present > self.walked || !self.repair.is_empty() || self.k.is_some_and(|k| k > self.walked)
+        self.present + self.skipped > self.walked || !self.repair.is_empty() || self.k.is_some_and(|k| k > self.walked)
     }
 
     /// Source symbols that never came, of those known to exist.
     pub(super) fn missing(&self) -> u16 {
-        self.k.unwrap_or(self.source.len() as u16) - self.present
+        self.len() - self.present - self.skipped
     }
 
     pub(super) fn symbol(&self, index: u16) -> Option<&Symbol> {
@@ -130,11 +141,11 @@ impl Block {
         decoder.decode(geometry, source, repair, |index, bytes| restored.push((index, bytes.to_vec())));
         // The repair symbols' own slots make room for what they restored.
         self.drop_repair_if(pool, !restored.is_empty());
-        let count = restored.len() as u16;
-        for (index, bytes) in restored {
+        let (before, skipped) = (self.present, self.skipped);
+        for (index, bytes) in restored.into_iter().filter(|(index, _)| *index >= skipped) {
             self.insert(pool, index, &bytes, None, true);
         }
-        count
+        self.present - before
     }
 
     /// Gives all slots back and forgets everything, keeping the vectors' memory.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::pacer::{Pacer, Rate};
 use super::{Nanos, TxPort};
-use crate::wire::{FRAME_OVERHEAD, HEADER_LEN, Header, Kind, Position, Sealer};
+use crate::wire::{FRAME_OVERHEAD, HEADER_LEN, Header, Kind, PACKET_NUMBER_MAX, Position, Sealer};
 
 /// What a sender has sent since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct SenderCounters {
     pub frame_bytes: u64,
     /// Blocks closed.
     pub blocks: u64,
-    /// Frames that found no free frame in the port: lost before they left.
+    /// Frames that found no free frame in the port: lost before they left. Repair symbols or heartbeats, never records.
     pub tx_full: u64,
 }
 
@@ -54,7 +54,9 @@ impl<P: TxPort> Emitter<P> {
 
     /// Seals a frame around the symbol that `fill` writes (it returns the symbol's length) and lets it leave.
     pub(super) fn emit(&mut self, now: Nanos, position: Position, kind: Kind, fill: impl FnOnce(&mut [u8]) -> usize) {
-        let Some(mut frame) = self.port.take() else {
+        // A number used twice would be a nonce used twice: at the end of the numbers nothing more may leave.
+        let frame = if self.packet_number > PACKET_NUMBER_MAX { None } else { self.port.take() };
+        let Some(mut frame) = frame else {
             self.counters.tx_full += 1;
             return;
         };
@@ -109,5 +111,27 @@ impl<P: TxPort> Emitter<P> {
     /// Has everything left?
     pub(super) fn is_empty(&self) -> bool {
         self.staged.is_empty() && !self.unkicked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::memory::{Faults, MemoryLink};
+    use crate::wire::{Direction, LinkKey};
+
+    #[test]
+    fn a_nonce_is_never_used_twice() {
+        let sealer = Sealer::new(&LinkKey::sealed([1; 32]), Direction::Forward, 1);
+        let mut emitter = Emitter::new(MemoryLink::new(600, 10, Faults::default(), 1), sealer, 0, None);
+        emitter.packet_number = PACKET_NUMBER_MAX;
+        for _ in 0..3 {
+            emitter.emit(0, Position::default(), Kind::Heartbeat, |_| 16);
+        }
+        assert_eq!(
+            (emitter.counters.heartbeats, emitter.counters.tx_full),
+            (1, 2),
+            "the last number is the last frame"
+        );
     }
 }

@@ -37,14 +37,37 @@ struct Pending {
     recovered: bool,
 }
 
+/// Since when a channel is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// From its beginning, so that everything missing is a loss.
+    Start,
+    /// The lane was running before: of the block that is open now, this side's last run may have delivered the part
+    /// before the first symbol heard, so that part must not be recovered and delivered again.
+    MidLane,
+    /// This side did not know the channel before: what it sent until now is not missed.
+    Known,
+}
+
+/// How far a channel has got with joining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Join {
+    /// Nothing was heard.
+    Waiting,
+    /// The next block is the first one, and nothing of it came.
+    Ready,
+    /// Within the first block.
+    Within,
+    /// The first block is finished.
+    Done,
+}
+
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent facts, none of them a state of another")]
 pub(super) struct Incoming {
     slot: usize,
     ordered: bool,
-    /// Was the lane heard from its beginning, so that everything missing is a loss?
-    from_start: bool,
-    started: bool,
+    since: Since,
+    join: Join,
     next_block: u32,
     /// Blocks from `next_block` on.
     window: VecDeque<Pending>,
@@ -60,12 +83,12 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(slot: usize, ordered: bool, from_start: bool) -> Self {
+    pub(super) fn new(slot: usize, ordered: bool, since: Since) -> Self {
         Self {
             slot,
             ordered,
-            from_start,
-            started: false,
+            since,
+            join: Join::Waiting,
             next_block: 0,
             window: VecDeque::new(),
             spare: Vec::new(),
@@ -91,16 +114,12 @@ impl Incoming {
         previous_k: Option<u16>,
         bytes: &[u8],
     ) {
-        let mut stored = self.try_source(context, position, first_record, previous_k, bytes);
-        if stored == Stored::PoolFull && self.window.len() > 1 {
-            self.abandon(context);
-            stored = self.try_source(context, position, first_record, previous_k, bytes);
-        }
+        let stored = self.store_source(context, position, first_record, previous_k, bytes);
         note(context.counters, stored);
         self.advance(context);
     }
 
-    fn try_source(
+    fn store_source(
         &mut self,
         context: &mut Context<'_, impl Sink>,
         position: Position,
@@ -110,6 +129,9 @@ impl Incoming {
     ) -> Stored {
         let Some(index) = self.locate(context, position.block) else { return Stored::Unneeded };
         self.over_before(context.now, index);
+        if index == 0 && self.join == Join::Ready {
+            self.join_within(position.symbol);
+        }
         if let Some(k) = previous_k
             && index > 0
         {
@@ -136,14 +158,20 @@ impl Incoming {
             return note(context.counters, Stored::Unneeded);
         };
         self.over_before(context.now, index);
-        let stored = self.window[index].block.store_repair(context.pool, position.symbol, bytes, geometry);
-        note(context.counters, stored);
+        if index == 0 && self.join == Join::Ready && self.since == Since::MidLane {
+            // All source symbols of this block were sent before the first frame heard.
+            self.resolve(context);
+            note(context.counters, Stored::Unneeded);
+        } else {
+            let stored = self.window[index].block.store_repair(context.pool, position.symbol, bytes, geometry);
+            note(context.counters, stored);
+        }
         self.advance(context);
     }
 
     /// Takes the channel's entry of a heartbeat.
     pub(super) fn heartbeat(&mut self, context: &mut Context<'_, impl Sink>, entry: HeartbeatEntry) {
-        if !self.started {
+        if self.join == Join::Waiting {
             self.start(entry.next_block);
         }
         if (entry.next_block.wrapping_sub(self.next_block) as i32) > 0
@@ -154,7 +182,10 @@ impl Incoming {
                 self.window[last].block.learn_k(k);
             }
         }
-        self.heard = Some(entry);
+        // A heartbeat that was overtaken says nothing new.
+        if self.heard.is_none_or(|heard| (entry.next_block.wrapping_sub(heard.next_block) as i32) >= 0) {
+            self.heard = Some(entry);
+        }
         self.advance(context);
         self.settle(context);
     }
@@ -171,8 +202,8 @@ impl Incoming {
         None
     }
 
-    /// The lane has fallen silent: what is still missing will not come.
-    pub(super) fn lane_is_silent(&mut self, context: &mut Context<'_, impl Sink>) {
+    /// What is still missing will not come: the lane has fallen silent, or the channel is gone.
+    pub(super) fn give_up_all(&mut self, context: &mut Context<'_, impl Sink>) {
         while self.is_held() {
             self.abandon(context);
             self.advance(context);
@@ -190,14 +221,36 @@ impl Incoming {
         self.window.clear();
     }
 
+    /// Gives the oldest block up, to make room in the pool.
+    pub(super) fn give_up_oldest(&mut self, context: &mut Context<'_, impl Sink>) {
+        self.abandon(context);
+        self.advance(context);
+    }
+
+    /// Blocks that are open here.
+    pub(super) fn open_blocks(&self) -> usize {
+        self.window.len()
+    }
+
     fn start(&mut self, block: u32) {
-        self.started = true;
-        self.next_block = if self.from_start { 0 } else { block };
+        if self.since == Since::Known && block == 0 {
+            self.since = Since::Start;
+        }
+        (self.join, self.next_block) = if self.since == Since::Start { (Join::Done, 0) } else { (Join::Ready, block) };
+    }
+
+    /// The first symbol of the first block is `symbol`.
+    fn join_within(&mut self, symbol: u16) {
+        self.join = Join::Within;
+        if self.since == Since::MidLane && symbol > 0 {
+            self.window[0].block.skip_to(symbol);
+            self.walker.gap();
+        }
     }
 
     /// Where `block` stands in the window, making room for it; `None` if it is past.
     fn locate(&mut self, context: &mut Context<'_, impl Sink>, block: u32) -> Option<usize> {
-        if !self.started {
+        if self.join == Join::Waiting {
             self.start(block);
         }
         let mut ahead = block.wrapping_sub(self.next_block) as i32;
@@ -212,6 +265,7 @@ impl Incoming {
             let skipped = (ahead - (WINDOW - 1)) as u32;
             context.counters.blocks_abandoned += u64::from(skipped);
             self.next_block = self.next_block.wrapping_add(skipped);
+            self.join = Join::Done;
             ahead = WINDOW - 1;
         }
         let index = ahead as usize;
@@ -259,19 +313,21 @@ impl Incoming {
             if front.block.symbol(index).is_none() {
                 return;
             }
-            self.walk(context, index, 0);
+            self.walk(context, index);
             self.window[0].block.walked += 1;
         }
     }
 
-    /// Walks symbol `index` of the front block from byte `from` on.
-    fn walk(&mut self, context: &mut Context<'_, impl Sink>, index: u16, from: usize) {
-        let Some(symbol) = self.window.front().and_then(|front| front.block.symbol(index)) else { return };
-        let bytes = symbol.bytes(context.pool).get(from..).unwrap_or_default();
+    /// Walks symbol `index` of the front block, or the gap where it should be.
+    fn walk(&mut self, context: &mut Context<'_, impl Sink>, index: u16) {
+        let Some(symbol) = self.window.front().and_then(|front| front.block.symbol(index)) else {
+            return self.walker.gap();
+        };
+        let bytes = symbol.bytes(context.pool);
         let early = symbol.early;
-        let origin = Origin { lane: context.lane, slot: self.slot, from_start: self.from_start };
+        let origin = Origin { lane: context.lane, slot: self.slot, from_start: self.since == Since::Start };
         let (delivered, sink) = (&mut self.delivered, &mut *context.sink);
-        self.walker.symbol(bytes, symbol.recovered, |walked| {
+        self.walker.symbol(bytes, symbol.first_record, symbol.recovered, |walked| {
             if walked.head.kind.is_payload() {
                 delivered.records += 1;
                 delivered.bytes += walked.payload.len() as u64;
@@ -287,7 +343,7 @@ impl Incoming {
         let Some(symbol) = self.window[index].block.symbol_mut(symbol_index) else { return };
         symbol.early = true;
         let Some(first_record) = symbol.first_record else { return };
-        let origin = Origin { lane: context.lane, slot: self.slot, from_start: self.from_start };
+        let origin = Origin { lane: context.lane, slot: self.slot, from_start: self.since == Since::Start };
         let sink = &mut *context.sink;
         Walker::whole_records(symbol.bytes(context.pool), first_record, |walked| {
             sink.record(&origin.delivery(walked, Turn::Early));
@@ -300,32 +356,22 @@ impl Incoming {
         let Some(front) = self.window.front() else { return };
         context.counters.blocks_abandoned += 1;
         context.counters.symbols_lost += u64::from(front.block.missing());
-        let mut follows = true;
         for index in front.block.walked..front.block.len() {
-            let Some(symbol) = self.window[0].block.symbol(index) else {
-                follows = false;
-                continue;
-            };
-            if follows {
-                self.walk(context, index, 0);
-            } else if let Some(first_record) = symbol.first_record {
-                self.walker.gap();
-                self.walk(context, index, usize::from(first_record));
-                follows = true;
-            }
+            self.walk(context, index);
         }
         self.resolve(context);
     }
 
     /// The front block is finished, one way or the other.
     fn resolve(&mut self, context: &mut Context<'_, impl Sink>) {
-        self.walker.gap();
+        self.walker.end_block();
         context.counters.records_broken += std::mem::take(&mut self.walker.broken);
         if let Some(mut front) = self.window.pop_front() {
             front.block.clear(context.pool);
             self.spare.push(front.block);
         }
         self.next_block = self.next_block.wrapping_add(1);
+        self.join = Join::Done;
         self.resolved = self.delivered;
         self.settle(context);
     }
@@ -337,7 +383,12 @@ impl Incoming {
             records: entry.records.saturating_sub(self.resolved.records),
             bytes: entry.bytes.saturating_sub(self.resolved.bytes),
         };
-        let before = if self.from_start { Totals::default() } else { *self.before_join.get_or_insert(missing) };
+        let before = match (self.since, self.join) {
+            (Since::Start, _) => Totals::default(),
+            (_, Join::Done) => *self.before_join.get_or_insert(missing),
+            // Part of the first block may be from before, too.
+            _ => missing,
+        };
         context.sink.settled(&Settled {
             lane: context.lane,
             slot: self.slot,

@@ -12,7 +12,9 @@ pub struct Faults {
     pub lose: u16,
     /// Frames at which a burst of losses begins.
     pub burst: u16,
-    /// Length of those bursts, frames.
+    /// A burst of losses begins with every so many frames, 0: never.
+    pub burst_every: u32,
+    /// Length of the bursts of either kind, frames.
     pub burst_frames: u16,
     /// Frames that come twice.
     pub duplicate: u16,
@@ -24,6 +26,13 @@ pub struct Faults {
     pub corrupt: u16,
     /// Frames cut short.
     pub truncate: u16,
+}
+
+impl Faults {
+    /// A link that is down: every frame is lost.
+    pub fn down() -> Self {
+        Self { burst_every: 1, burst_frames: 1, ..Self::default() }
+    }
 }
 
 /// What the link did to the frames.
@@ -74,8 +83,10 @@ pub struct MemoryLink {
     faults: Faults,
     random: Seeded,
     burst_left: u16,
-    /// Frames on their way, and after how many more sent frames each arrives.
+    /// Frames handed out and not yet submitted.
+    taken: usize,
     arriving: Vec<Vec<u8>>,
+    /// Frames held back, and after how many sent frames each arrives.
     delayed: Vec<(u64, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
     /// What the link did so far.
@@ -83,7 +94,8 @@ pub struct MemoryLink {
 }
 
 impl MemoryLink {
-    /// A link for frames of up to `frame_bytes`, of which `frames_max` may be on their way at once.
+    /// A link for frames of up to `frame_bytes`, of which `frames_max` may be in use at once: handed out or on their
+    /// way. What the link itself holds back takes none of them.
     pub fn new(frame_bytes: usize, frames_max: usize, faults: Faults, seed: u64) -> Self {
         Self {
             frame_bytes,
@@ -91,6 +103,7 @@ impl MemoryLink {
             faults,
             random: Seeded::new(seed),
             burst_left: 0,
+            taken: 0,
             arriving: Vec::new(),
             delayed: Vec::new(),
             spare: Vec::new(),
@@ -104,6 +117,11 @@ impl MemoryLink {
         self.burst_left = 0;
     }
 
+    /// Frames handed out or not yet received.
+    pub fn on_their_way(&self) -> usize {
+        self.taken + self.arriving.len()
+    }
+
     /// Lets everything arrive that is still held back.
     pub fn settle(&mut self) {
         self.delayed.sort_by_key(|(at, _)| *at);
@@ -115,7 +133,8 @@ impl MemoryLink {
             self.burst_left -= 1;
             return true;
         }
-        if self.random.hits(self.faults.burst) {
+        let every = u64::from(self.faults.burst_every);
+        if (every > 0 && self.counts.frames.is_multiple_of(every)) || self.random.hits(self.faults.burst) {
             self.burst_left = self.faults.burst_frames.saturating_sub(1);
             return self.faults.burst_frames > 0;
         }
@@ -156,15 +175,17 @@ impl TxPort for MemoryLink {
     type Frame = Vec<u8>;
 
     fn take(&mut self) -> Option<Vec<u8>> {
-        self.has_free(1).then(|| {
-            let mut frame = self.spare.pop().unwrap_or_default();
-            frame.resize(self.frame_bytes, 0);
-            frame
-        })
+        if !self.has_free(1) {
+            return None;
+        }
+        self.taken += 1;
+        let mut frame = self.spare.pop().unwrap_or_default();
+        frame.resize(self.frame_bytes, 0);
+        Some(frame)
     }
 
     fn has_free(&mut self, wanted: usize) -> bool {
-        self.arriving.len() + wanted <= self.frames_max
+        self.on_their_way() + wanted <= self.frames_max
     }
 
     fn frames(&self) -> usize {
@@ -177,6 +198,7 @@ impl TxPort for MemoryLink {
 
     fn submit(&mut self, mut frame: Vec<u8>, len: usize) -> Result<(), Vec<u8>> {
         frame.truncate(len);
+        self.taken = self.taken.saturating_sub(1);
         self.counts.frames += 1;
         if self.is_lost() {
             self.counts.lost += 1;

@@ -5,7 +5,8 @@
 //!
 //! `xdp`, `socket` and `memory` are ports: the only places here that touch the system.
 //!
-//! Neither side ever blocks, allocates per frame, reads a clock, or knows what a record means.
+//! Neither side ever blocks, reads a clock, or knows what a record means. Neither allocates per frame; only the codecs do,
+//! per block that is closed with repair symbols or has something to restore.
 //!
 //! ```text
 //! records -> Sender -> Outgoing (open block per channel) -> fec::Encoder -> Emitter (seal, pace) -> TxPort

@@ -9,6 +9,10 @@ use crate::wire::{RECORD_LEN, RecordHead};
 /// less than what a split costs, namely a second frame that the record depends on.
 const SPLIT_ROOM_SHARE: usize = 4;
 
+/// A removed channel stays in so many heartbeats, so that the receiver learns how its last block ends: two may be lost,
+/// three in a row hardly.
+const FAREWELLS: u8 = 3;
+
 /// Payload records and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
@@ -25,7 +29,7 @@ pub(super) enum Placement {
     NextSymbol,
     /// Into a new block.
     NextBlock,
-    /// It fits no block of this channel.
+    /// It fits no block of this channel, or the channel was removed.
     Never,
 }
 
@@ -33,6 +37,8 @@ pub(super) enum Placement {
 pub(super) struct Outgoing {
     pub(super) config: SenderChannel,
     pub(super) active: bool,
+    /// Heartbeats that still speak of it although it was removed.
+    farewells: u8,
     /// Is it in the sender's list of open blocks?
     pub(super) queued: bool,
     symbol_bytes: usize,
@@ -59,6 +65,7 @@ impl Outgoing {
         Self {
             config,
             active: true,
+            farewells: 0,
             queued: false,
             symbol_bytes,
             data: vec![0; symbols * symbol_bytes].into(),
@@ -84,6 +91,31 @@ impl Outgoing {
         }
         self.config = config;
         self.active = true;
+        self.farewells = 0;
+    }
+
+    /// Takes the channel out of use; the open block must be closed.
+    pub(super) fn remove(&mut self) {
+        if std::mem::take(&mut self.active) {
+            self.farewells = FAREWELLS;
+        }
+        self.queued = false;
+    }
+
+    /// Do heartbeats speak of it?
+    pub(super) fn is_announced(&self) -> bool {
+        self.active || self.farewells > 0
+    }
+
+    /// A heartbeat has left.
+    pub(super) fn announced(&mut self) {
+        self.farewells = self.farewells.saturating_sub(1);
+    }
+
+    /// Frames that closing the open block takes: its open symbol, and its repair symbols.
+    pub(super) fn closing_frames(&self) -> usize {
+        let open = u16::from(self.open_len > 0);
+        usize::from(open) + usize::from(self.config.repair.repair(self.symbols + open))
     }
 
     /// Is there nothing in the open block?
@@ -109,7 +141,7 @@ impl Outgoing {
     pub(super) fn placement(&self, record_bytes: usize) -> Placement {
         let symbols_free = usize::from(self.config.block_symbols - self.symbols);
         let fits = |bytes: usize, symbols: usize| bytes <= symbols * self.symbol_bytes;
-        if !fits(record_bytes, usize::from(self.config.block_symbols)) {
+        if !self.active || !fits(record_bytes, usize::from(self.config.block_symbols)) {
             return Placement::Never;
         }
         if self.open_len == 0 {

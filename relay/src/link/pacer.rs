@@ -27,7 +27,8 @@ pub(super) struct Pacer {
 
 impl Pacer {
     pub(super) fn new(rate: Rate) -> Self {
-        let ns_per_byte = (8_000_000_000_u128 << FRACTION_BITS) / u128::from(rate.bits_per_second.max(1));
+        // Rounded up: never above the rate, however long the window.
+        let ns_per_byte = (8_000_000_000_u128 << FRACTION_BITS).div_ceil(u128::from(rate.bits_per_second.max(1)));
         Self { ns_per_byte, burst_length_ns: ns_per_byte * u128::from(rate.burst_bytes), full_at: 0 }
     }
 

@@ -32,6 +32,11 @@ impl Pool {
         self.slot_bytes
     }
 
+    /// Would [`Pool::store`] find a slot?
+    pub(super) fn has_room(&self) -> bool {
+        !self.free.is_empty() || self.chunks.len() < self.chunks_max
+    }
+
     /// A slot holding a copy of `bytes`, or `None` if the pool is at its bound.
     pub(super) fn store(&mut self, bytes: &[u8]) -> Option<SlotId> {
         if self.free.is_empty() {

@@ -1,6 +1,6 @@
 //! The receiving end of the link: frames in, records out.
 
-use super::incoming::{Context, Incoming};
+use super::incoming::{Context, Incoming, Since};
 use super::lane::Lane;
 use super::pool::Pool;
 use super::{LANES_MAX, Nanos};
@@ -95,7 +95,7 @@ pub trait Sink {
     fn record(&mut self, delivery: &Delivery<'_>);
     /// The account of a channel and lane is complete up to some moment.
     fn settled(&mut self, settled: &Settled);
-    /// The sender has started anew: all sessions of older epochs are over.
+    /// The sender has started anew: all sessions of older epochs are over. What was held back of them came just before.
     fn new_epoch(&mut self, epoch: u32);
     /// The sender has a stream that this side has not, or has as another type (its wire numbers).
     fn stream_mismatch(&mut self, channel: u16, theirs: u8, ours: Option<u8>);
@@ -186,22 +186,32 @@ impl Receiver {
         }
     }
 
-    /// Replaces the table of channels. A channel keeps its slot for as long as this receiver lives.
+    /// Replaces the table of channels. A channel keeps its slot for as long as this receiver lives. What a channel that
+    /// is gone still holds is given up at the next poll.
     pub fn set_channels(&mut self, channels: &[ReceiverChannel]) {
         self.active.fill(false);
         for channel in channels {
-            let slot = self.slot(channel.channel).unwrap_or_else(|| {
-                self.channels.push(*channel);
-                self.active.push(false);
-                self.slots[usize::from(channel.channel)] = Some((self.channels.len() - 1) as u16);
-                self.channels.len() - 1
-            });
+            let slot = self.slot(channel.channel).unwrap_or_else(|| self.add_channel(*channel));
             self.channels[slot] = *channel;
             self.active[slot] = true;
             for incoming in self.lanes.iter_mut().filter_map(|lane| lane.channels.get_mut(slot)?.as_mut()) {
                 incoming.set_ordered(channel.ordered);
             }
         }
+    }
+
+    /// A slot for a channel that was not known until now.
+    fn add_channel(&mut self, channel: ReceiverChannel) -> usize {
+        let slot = self.channels.len();
+        self.channels.push(channel);
+        self.active.push(false);
+        self.slots[usize::from(channel.channel)] = Some(slot as u16);
+        for lane in &mut self.lanes {
+            let incoming = Box::new(Incoming::new(slot, channel.ordered, Since::Known));
+            lane.channels.resize_with(slot, || None);
+            lane.channels.push(Some(incoming));
+        }
+        slot
     }
 
     /// The slot of `channel`.
@@ -229,6 +239,9 @@ impl Receiver {
             self.counters.unknown_channel += 1;
             return;
         };
+        if !self.pool.has_room() {
+            self.make_room(now, sink);
+        }
         self.with_incoming(now, lane, slot, sink, |incoming, context| match header.kind {
             Kind::Source { first_record, previous_k } => {
                 incoming.source(context, header.position, first_record, previous_k, symbol);
@@ -252,11 +265,7 @@ impl Receiver {
             if silent_at > now {
                 next = next.min(silent_at);
             } else if !std::mem::replace(&mut self.lanes[lane].silent, true) {
-                for slot in 0..self.lanes[lane].channels.len() {
-                    if self.lanes[lane].channels[slot].is_some() {
-                        self.with_incoming(now, lane, slot, sink, Incoming::lane_is_silent);
-                    }
-                }
+                self.give_up_lane(now, lane, sink);
             }
         }
         let hold_ns = self.config.hold_ns;
@@ -264,7 +273,11 @@ impl Receiver {
         while index < self.attention.len() {
             let (lane, slot) = self.attention[index];
             let mut held_until = None;
+            let active = self.active[slot];
             let held = self.with_incoming(now, lane, slot, sink, |incoming, context| {
+                if !active {
+                    incoming.give_up_all(context);
+                }
                 held_until = incoming.poll(context, hold_ns);
                 incoming.attended = incoming.is_held();
                 incoming.attended
@@ -289,9 +302,15 @@ impl Receiver {
         self.opener.raise_epoch(epoch_min);
     }
 
-    /// Lanes of this epoch and the packet number below which nothing new can come: what to remember over a restart.
+    /// Lanes of [`Receiver::epoch`] and the packet number below which nothing is accepted any more after a restart that
+    /// remembers this. What the last restart remembered of lanes that were not heard since is among it.
     pub fn packet_floors(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        self.lanes.iter().map(|lane| (lane.number, lane.replay.next()))
+        let epoch = self.opener.epoch();
+        // Another receiver may have seen a newer epoch than these lanes are of.
+        let lanes = if self.epoch == Some(epoch) { &self.lanes[..] } else { &[] };
+        let remembered = if self.config.epoch_min == epoch { &self.config.packet_floors[..] } else { &[] };
+        let unheard = remembered.iter().filter(|(number, _)| lanes.iter().all(|lane| lane.number != *number));
+        lanes.iter().map(|lane| (lane.number, lane.replay.next())).chain(unheard.copied())
     }
 
     /// When the last genuine frame came, if any did in this epoch.
@@ -332,7 +351,7 @@ impl Receiver {
         match opened {
             Ok((header, true)) if header.lane < LANES_MAX => {
                 if self.epoch != Some(header.epoch) {
-                    self.begin_epoch(header.epoch, sink);
+                    self.begin_epoch(now, header.epoch, sink);
                 }
                 let lane = self.lane_of(&header, now);
                 let skipped = self.lanes[lane].accept(header.packet_number, now);
@@ -370,15 +389,26 @@ impl Receiver {
         floors.filter(|(lane, _)| *lane == header.lane).map(|(_, floor)| *floor).max().unwrap_or(0)
     }
 
-    fn begin_epoch(&mut self, epoch: u32, sink: &mut impl Sink) {
+    /// Delivers what came of the old epoch and was held back, and forgets it.
+    fn begin_epoch(&mut self, now: Nanos, epoch: u32, sink: &mut impl Sink) {
         self.epoch = Some(epoch);
-        for lane in &mut self.lanes {
-            lane.clear(&mut self.pool);
+        for lane in 0..self.lanes.len() {
+            self.give_up_lane(now, lane, sink);
+            self.lanes[lane].clear(&mut self.pool);
         }
         self.lanes.clear();
         self.attention.clear();
         self.looked_at = (0, 0);
         sink.new_epoch(epoch);
+    }
+
+    /// What a lane's channels still miss will not come.
+    fn give_up_lane(&mut self, now: Nanos, lane: usize, sink: &mut impl Sink) {
+        for slot in 0..self.lanes[lane].channels.len() {
+            if self.lanes[lane].channels[slot].is_some() {
+                self.with_incoming(now, lane, slot, sink, Incoming::give_up_all);
+            }
+        }
     }
 
     fn lane_of(&mut self, header: &Header, now: Nanos) -> usize {
@@ -425,8 +455,9 @@ impl Receiver {
         if state.channels.len() <= slot {
             state.channels.resize_with(slot + 1, || None);
         }
-        let (ordered, from_start) = (self.channels[slot].ordered, state.from_start);
-        let incoming = state.channels[slot].get_or_insert_with(|| Box::new(Incoming::new(slot, ordered, from_start)));
+        let ordered = self.channels[slot].ordered;
+        let since = if state.from_start { Since::Start } else { Since::MidLane };
+        let incoming = state.channels[slot].get_or_insert_with(|| Box::new(Incoming::new(slot, ordered, since)));
         let mut context = Context {
             now,
             lane: state.number,
@@ -440,6 +471,27 @@ impl Receiver {
             self.attention.push((lane, slot));
         }
         result
+    }
+
+    /// The pool is full: gives up what is held longest, of the channel that holds most blocks back, until it is not.
+    /// So a channel that loses much pays for it, and not one that loses nothing.
+    fn make_room(&mut self, now: Nanos, sink: &mut impl Sink) {
+        while !self.pool.has_room() {
+            let held = |&&(lane, slot): &&(usize, usize)| {
+                let incoming = self.lanes[lane].channels[slot].as_ref().filter(|incoming| incoming.is_held());
+                incoming.map(|incoming| incoming.open_blocks())
+            };
+            let most = self.attention.iter().filter(|place| held(place).is_some()).max_by_key(held);
+            let Some(&(lane, slot)) = most else { return };
+            self.with_incoming(now, lane, slot, sink, Incoming::give_up_oldest);
+        }
+    }
+
+    /// Most blocks that a channel has open.
+    #[cfg(test)]
+    pub(super) fn open_blocks_max(&self) -> usize {
+        let incoming = self.lanes.iter().flat_map(|lane| lane.channels.iter().flatten());
+        incoming.map(|incoming| incoming.open_blocks()).max().unwrap_or(0)
     }
 
     /// Pool slots in use.

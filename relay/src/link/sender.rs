@@ -59,24 +59,31 @@ pub enum PushError {
     /// No room in the port now: poll, and try again.
     #[error("the link is busy")]
     Busy,
-    /// The record fits no block of its channel.
-    #[error("record larger than a block")]
+    /// The record fits no block of its channel, or the channel was removed.
+    #[error("record larger than a block, or its channel was removed")]
     Oversize,
 }
 
 /// The sending end of one lane.
+///
+/// No record that was taken is lost for lack of room in the port: at any time at least one frame is free for every open
+/// symbol. A port needs four frames more than that, and twice the repair symbols of the largest block; with less, every
+/// push is [`PushError::Busy`].
 pub struct Sender<P: TxPort> {
     config: SenderConfig,
     emitter: Emitter<P>,
     encoder: Encoder,
     channels: Vec<Outgoing>,
     digest: u64,
-    /// Repair symbols of any two blocks.
-    repair_reserve: usize,
     /// Slots with a block open.
     open: Vec<usize>,
+    /// Frames that two blocks' repair symbols may need at once, of the channel that needs most. The same for every
+    /// channel, so that a channel with little protection leaves room for one with much.
+    repair_frames: usize,
     heartbeat_at: Nanos,
     stopping: bool,
+    /// No heartbeat has announced the stop yet and counted every block.
+    unannounced: bool,
 }
 
 impl<P: TxPort> Sender<P> {
@@ -90,31 +97,30 @@ impl<P: TxPort> Sender<P> {
             encoder: Encoder::new(&[]),
             channels: Vec::new(),
             digest: 0,
-            repair_reserve: 0,
             open: Vec::new(),
+            repair_frames: 0,
             heartbeat_at: 0,
             stopping: false,
+            unannounced: false,
         }
     }
 
     /// Replaces the table of channels; `encoder` must know their schemes and block sizes, and `digest` stands for the
-    /// table in heartbeats. Channels that stay keep their counts.
+    /// table in heartbeats. Channels that stay keep their counts and slots, and so do those that come back.
     pub fn set_channels(&mut self, now: Nanos, channels: Vec<SenderChannel>, encoder: Encoder, digest: u64) {
         for slot in 0..self.channels.len() {
             self.close_block(now, slot);
-            self.channels[slot].active = false;
-            self.channels[slot].queued = false;
+            self.channels[slot].remove();
         }
         self.open.clear();
+        let repair_max = channels.iter().map(|config| config.repair.max()).max().unwrap_or(0);
+        self.repair_frames = 2 * usize::from(repair_max);
         for config in channels {
             match self.slot(config.channel) {
                 Some(slot) => self.channels[slot].reconfigure(config),
                 None => self.channels.push(Outgoing::new(config, self.config.symbol_bytes)),
             }
         }
-        let most =
-            self.channels.iter().filter(|channel| channel.active).map(|channel| channel.config.repair.max()).max();
-        self.repair_reserve = 2 * usize::from(most.unwrap_or(0));
         self.open.reserve(self.channels.len());
         self.encoder = encoder;
         self.digest = digest;
@@ -125,17 +131,16 @@ impl<P: TxPort> Sender<P> {
         self.channels.iter().position(|outgoing| outgoing.config.channel == channel)
     }
 
-    /// Is there room for a record of `payload_bytes` bytes, whatever it makes the open block do?
-    pub fn has_room(&mut self, slot: usize, payload_bytes: usize) -> bool {
+    /// Is there room for a record of `payload_bytes` bytes, whatever it makes open blocks do?
+    pub fn has_room(&mut self, payload_bytes: usize) -> bool {
         let symbols = (RECORD_LEN + payload_bytes) / usize::from(self.config.symbol_bytes) + 3;
         // At worst the open block closes before the record and again with it.
-        let repair = 2 * usize::from(self.channels[slot].config.repair.max());
-        self.emitter.port.has_free(symbols + repair)
+        self.has_frames(symbols)
     }
 
-    /// Are `wanted` frames free, and as many more as any two blocks may need for repair symbols?
+    /// Are `wanted` frames free, and as many more as flushing every symbol and closing any two blocks may need?
     pub fn has_frames(&mut self, wanted: usize) -> bool {
-        self.emitter.port.has_free(wanted + self.repair_reserve)
+        self.emitter.port.has_free(wanted + self.repair_frames + self.open.len())
     }
 
     /// Takes one record. It may leave at once or later: see [`Sender::poll`].
@@ -145,7 +150,7 @@ impl<P: TxPort> Sender<P> {
         if placement == Placement::Never {
             return Err(PushError::Oversize);
         }
-        if !self.has_room(slot, payload.len()) {
+        if !self.has_room(payload.len()) {
             return Err(PushError::Busy);
         }
         match placement {
@@ -177,28 +182,25 @@ impl<P: TxPort> Sender<P> {
     /// Runs the clocks: flushes symbols, closes blocks, lets paced frames leave. Returns when to call again at the
     /// latest; heartbeats are the caller's to send, when [`Sender::heartbeat_due`] says so.
     pub fn poll(&mut self, now: Nanos) -> io::Result<Nanos> {
-        let mut next = self.heartbeat_at;
+        let mut next = Nanos::MAX;
         let mut index = 0;
         while index < self.open.len() {
             let slot = self.open[index];
-            if self.channels[slot].deadline_at().is_some_and(|at| at <= now) && self.has_room(slot, 0) {
-                self.close_block(now, slot);
-            } else if self.channels[slot].flush_at().is_some_and(|at| at <= now) && self.has_room(slot, 0) {
-                self.close_symbol(now, slot);
-            }
-            let outgoing = &self.channels[slot];
-            if outgoing.is_full() {
-                self.close_block(now, slot);
-            }
+            self.run_clocks(now, slot);
             let outgoing = &self.channels[slot];
             if outgoing.is_empty() {
                 self.channels[slot].queued = false;
                 self.open.swap_remove(index);
                 continue;
             }
-            next = [outgoing.flush_at(), outgoing.deadline_at()].into_iter().flatten().fold(next, Nanos::min);
+            let full = outgoing.is_full().then_some(now);
+            next = [outgoing.flush_at(), outgoing.deadline_at(), full].into_iter().flatten().fold(next, Nanos::min);
             index += 1;
         }
+        if self.unannounced && self.open.is_empty() {
+            self.heartbeat(now);
+        }
+        next = next.min(self.heartbeat_at);
         if let Some(at) = self.emitter.release(now) {
             next = next.min(at);
         }
@@ -213,12 +215,17 @@ impl<P: TxPort> Sender<P> {
         now >= self.heartbeat_at
     }
 
-    /// Sends a heartbeat and sets the time of the next.
+    /// Sends a heartbeat and sets the time of the next; a little later if the port has no room for it now.
     pub fn heartbeat(&mut self, now: Nanos) {
+        let frames = self.channels.len() / STREAM_ENTRIES_MAX + 1;
+        if !self.emitter.port.has_free(frames + self.open.len()) {
+            self.heartbeat_at = now + RETRY_NS;
+            return;
+        }
         self.heartbeat_at = now + self.config.heartbeat_ns;
         let period_ms = (self.config.heartbeat_ns / 1_000_000).clamp(1, u64::from(u16::MAX)) as u16;
         let mut entries = [HeartbeatEntry::default(); STREAM_ENTRIES_MAX];
-        let mut active = self.channels.iter().filter(|outgoing| outgoing.active);
+        let mut active = self.channels.iter().filter(|outgoing| outgoing.is_announced());
         loop {
             let mut count = 0;
             for (entry, outgoing) in entries.iter_mut().zip(active.by_ref()) {
@@ -233,21 +240,33 @@ impl<P: TxPort> Sender<P> {
                 break;
             }
         }
+        self.channels.iter_mut().for_each(Outgoing::announced);
+        self.unannounced &= !self.open.is_empty();
     }
 
-    /// Closes every open block and announces the end in this and every later heartbeat.
+    /// Closes every open block and announces the end in this and every later heartbeat. Blocks that the port has no
+    /// room for are closed by [`Sender::poll`] as room comes, with a heartbeat after the last: poll until
+    /// [`Sender::is_drained`].
     pub fn stop(&mut self, now: Nanos) {
         self.stopping = true;
-        while let Some(slot) = self.open.pop() {
-            self.channels[slot].queued = false;
-            self.close_block(now, slot);
+        let mut index = 0;
+        while index < self.open.len() {
+            let slot = self.open[index];
+            if self.may_close(slot) {
+                self.close_block(now, slot);
+                self.channels[slot].queued = false;
+                self.open.swap_remove(index);
+            } else {
+                index += 1;
+            }
         }
+        self.unannounced = true;
         self.heartbeat(now);
     }
 
     /// Has everything left?
     pub fn is_drained(&self) -> bool {
-        self.open.is_empty() && self.emitter.is_empty()
+        self.open.is_empty() && self.emitter.is_empty() && !self.unannounced
     }
 
     /// What was sent so far.
@@ -265,6 +284,27 @@ impl<P: TxPort> Sender<P> {
         &mut self.emitter.port
     }
 
+    /// Flushes the open symbol or closes the open block, if it is time and there is room.
+    fn run_clocks(&mut self, now: Nanos, slot: usize) {
+        let outgoing = &self.channels[slot];
+        let closes = self.stopping || outgoing.deadline_at().is_some_and(|at| at <= now);
+        let flushes = closes || outgoing.flush_at().is_some_and(|at| at <= now);
+        if closes && self.may_close(slot) {
+            self.close_block(now, slot);
+        } else if flushes && self.emitter.port.has_free(1) {
+            self.close_symbol(now, slot);
+        }
+        if self.channels[slot].is_full() && self.may_close(slot) {
+            self.close_block(now, slot);
+        }
+    }
+
+    /// Is there room for the end of the open block and its repair symbols, besides every other open symbol?
+    fn may_close(&mut self, slot: usize) -> bool {
+        let others = self.open.len().saturating_sub(1);
+        self.emitter.port.has_free(self.channels[slot].closing_frames() + others)
+    }
+
     fn close_symbol(&mut self, now: Nanos, slot: usize) {
         let outgoing = &mut self.channels[slot];
         if outgoing.open_len == 0 {
@@ -280,7 +320,7 @@ impl<P: TxPort> Sender<P> {
         outgoing.next_symbol();
     }
 
-    /// Sends what is left of the open block, and its repair symbols.
+    /// Sends what is left of the open block, and its repair symbols if there is room for them.
     fn close_block(&mut self, now: Nanos, slot: usize) {
         self.close_symbol(now, slot);
         let outgoing = &mut self.channels[slot];
@@ -289,7 +329,9 @@ impl<P: TxPort> Sender<P> {
             return;
         }
         let repair = outgoing.config.repair.repair(k);
-        if let Some(code) = outgoing.config.scheme.code(k)
+        if !self.emitter.port.has_free(usize::from(repair)) {
+            self.emitter.counters.tx_full += u64::from(repair);
+        } else if let Some(code) = outgoing.config.scheme.code(k)
             && repair > 0
         {
             let (channel, block) = (outgoing.config.channel, outgoing.block);

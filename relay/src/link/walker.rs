@@ -15,6 +15,8 @@ struct Partial {
 pub(super) struct Walker {
     partial: Option<Partial>,
     assembled: Vec<u8>,
+    /// The last symbol is missing: the next one's first bytes may continue a record whose beginning is not known.
+    lost: bool,
     /// Records whose rest never came, or whose bytes made no sense.
     pub(super) broken: u64,
 }
@@ -31,9 +33,21 @@ pub(super) struct Walked<'a> {
 }
 
 impl Walker {
-    /// Gives the records that end in `symbol` to `each`. `recovered`: the symbol came from FEC.
-    pub(super) fn symbol(&mut self, symbol: &[u8], recovered: bool, mut each: impl FnMut(Walked<'_>)) {
+    /// Gives the records that end in `symbol` to `each`; after a gap, those that begin in it as well. `first_record`:
+    /// where the first of them does. `recovered`: the symbol came from FEC.
+    pub(super) fn symbol(
+        &mut self,
+        symbol: &[u8],
+        first_record: Option<u16>,
+        recovered: bool,
+        mut each: impl FnMut(Walked<'_>),
+    ) {
         let mut rest = symbol;
+        if self.lost {
+            let Some(first_record) = first_record else { return };
+            rest = symbol.get(usize::from(first_record)..).unwrap_or_default();
+            self.lost = false;
+        }
         if let Some(partial) = &mut self.partial {
             partial.recovered |= recovered;
             let (here, after) = rest.split_at(rest.len().min(partial.payload_bytes - self.assembled.len()));
@@ -65,9 +79,16 @@ impl Walker {
 
     /// The next symbol does not follow the last: drops the record that was being put together.
     pub(super) fn gap(&mut self) {
+        self.end_block();
+        self.lost = true;
+    }
+
+    /// The next symbol is the first of a block, which always begins with a record.
+    pub(super) fn end_block(&mut self) {
         if self.partial.take().is_some() {
             self.broken += 1;
         }
+        self.lost = false;
     }
 
     /// The records that lie whole in `symbol`, whose first record begins at `first_record`: for delivery out of order.

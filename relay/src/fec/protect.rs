@@ -112,11 +112,26 @@ impl BinomialTail {
         (ways + lost as f64 * self.loss_ln + (n - lost) as f64 * self.kept_ln).exp()
     }
 
+    /// Probability that more than `lost` of `n` frames are lost. Beyond the mean the terms only shrink: it stops where
+    /// they no longer change the sum.
+    fn more_than(&self, lost: usize, n: usize) -> f64 {
+        let mean = n as f64 * self.loss_ln.exp();
+        let mut sum = 0.0;
+        for lost in lost + 1..=n {
+            let term = self.exactly(lost, n);
+            sum += term;
+            if lost as f64 > mean && term <= sum * f64::EPSILON {
+                break;
+            }
+        }
+        sum
+    }
+
     /// Probability that a block of `k` + `repair` symbols cannot be recovered.
     fn unrecoverable(&self, scheme: Scheme, k: u16, repair: u16) -> f64 {
         let (k, repair) = (usize::from(k), usize::from(repair));
         let n = k + repair;
-        let beyond: f64 = (repair + 1..=n).rev().map(|lost| self.exactly(lost, n)).sum();
+        let beyond = self.more_than(repair, n);
         // With h symbols beyond K, RaptorQ still fails with probability about 256^-(h+1) (RFC 6330, 5.8 and its
         // authors' analysis); terms below 256^-8 are under every residual that can be asked for. It decodes when
         // anything was lost by chance, or to a burst, which takes its own share and leaves these symbols.

@@ -5,7 +5,9 @@ use super::lane::Lane;
 use super::pool::Pool;
 use super::{LANES_MAX, Nanos};
 use crate::fec::{Code, Decoder, Geometry};
-use crate::wire::{Direction, FrameError, Header, Heartbeat, Kind, LinkKey, OpenError, Opener, RecordHead, Verdict};
+use crate::wire::{
+    Direction, FrameError, Header, Heartbeat, Kind, LinkKey, OpenError, Opener, RecordHead, Verdict, table_digest,
+};
 
 /// A lane is silent when nothing came for so many heartbeat periods: two may be lost, three in a row hardly.
 const SILENT_HEARTBEATS: u64 = 3;
@@ -99,6 +101,8 @@ pub trait Sink {
     fn new_epoch(&mut self, epoch: u32);
     /// The sender has a stream that this side has not, or has as another type (its wire numbers).
     fn stream_mismatch(&mut self, channel: u16, theirs: u8, ours: Option<u8>);
+    /// The sender's table of streams is not ours; `digest` stands for the sender's. Told with every heartbeat.
+    fn tables_differ(&mut self, digest: u64);
     /// The sender says that it stops.
     fn stopping(&mut self);
 }
@@ -151,6 +155,8 @@ pub struct Receiver {
     epoch: Option<u32>,
     channels: Vec<ReceiverChannel>,
     active: Vec<bool>,
+    /// Stands for the active channels.
+    digest: u64,
     /// Slot of every channel number there can be.
     slots: Box<[Option<u16>]>,
     lanes: Vec<Lane>,
@@ -175,6 +181,7 @@ impl Receiver {
             epoch: None,
             channels: Vec::new(),
             active: Vec::new(),
+            digest: table_digest(std::iter::empty()),
             slots: vec![None; usize::from(u16::MAX) + 1].into(),
             lanes: Vec::new(),
             decoder: Decoder::default(),
@@ -189,6 +196,7 @@ impl Receiver {
     /// Replaces the table of channels. A channel keeps its slot for as long as this receiver lives. What a channel that
     /// is gone still holds is given up at the next poll.
     pub fn set_channels(&mut self, channels: &[ReceiverChannel]) {
+        self.digest = table_digest(channels.iter().map(|channel| (channel.channel, channel.stream_type)));
         self.active.fill(false);
         for channel in channels {
             let slot = self.slot(channel.channel).unwrap_or_else(|| self.add_channel(*channel));
@@ -435,6 +443,9 @@ impl Receiver {
             if let Some(slot) = slot {
                 self.with_incoming(now, lane, slot, sink, |incoming, context| incoming.heartbeat(context, entry));
             }
+        }
+        if heartbeat.digest != self.digest {
+            sink.tables_differ(heartbeat.digest);
         }
         if heartbeat.stopping {
             sink.stopping();

@@ -10,6 +10,7 @@ use super::{Nanos, SenderCounters, TxPort};
 use crate::fec::{Encoder, RepairTable, Scheme};
 use crate::wire::{
     Direction, Heartbeat, HeartbeatEntry, Kind, LinkKey, Position, RECORD_LEN, RecordHead, STREAM_ENTRIES_MAX, Sealer,
+    table_digest,
 };
 
 /// What is due but finds no room in the port is tried again after this long: a few frames' time at 1 Gbit/s.
@@ -105,14 +106,14 @@ impl<P: TxPort> Sender<P> {
         }
     }
 
-    /// Replaces the table of channels; `encoder` must know their schemes and block sizes, and `digest` stands for the
-    /// table in heartbeats. Channels that stay keep their counts and slots, and so do those that come back.
-    pub fn set_channels(&mut self, now: Nanos, channels: Vec<SenderChannel>, encoder: Encoder, digest: u64) {
+    /// Replaces the table of channels; `encoder` must know their schemes and block sizes. Channels that stay keep their counts and slots, and so do those that come back.
+    pub fn set_channels(&mut self, now: Nanos, channels: Vec<SenderChannel>, encoder: Encoder) {
         for slot in 0..self.channels.len() {
             self.close_block(now, slot);
             self.channels[slot].remove();
         }
         self.open.clear();
+        self.digest = table_digest(channels.iter().map(|config| (config.channel, config.stream_type)));
         let repair_max = channels.iter().map(|config| config.repair.max()).max().unwrap_or(0);
         self.repair_frames = 2 * usize::from(repair_max);
         for config in channels {
@@ -123,7 +124,6 @@ impl<P: TxPort> Sender<P> {
         }
         self.open.reserve(self.channels.len());
         self.encoder = encoder;
-        self.digest = digest;
     }
 
     /// Where `channel` stands in this sender, for [`Sender::push`].

@@ -37,6 +37,8 @@ pub struct Watch {
     loss_since_report: LinkLoss,
     loss: LinkLoss,
     mismatches: HashSet<(u16, u8)>,
+    /// Digest of BLUE's table that was told to differ from ours.
+    differing: Option<u64>,
 }
 
 /// The RED host.
@@ -151,6 +153,13 @@ impl RedHost {
                         tracing::info!("BLUE says that it stops");
                     }
                 }
+                Notice::TablesDiffer { digest } => {
+                    if self.watch.differing.replace(digest) != Some(digest) {
+                        tracing::warn!(
+                            "BLUE's file has other streams than this host's; use the same site file on both hosts"
+                        );
+                    }
+                }
                 Notice::Mismatch { channel, theirs, ours } => self.mismatch(channel, theirs, ours),
                 Notice::SessionFailed { stream, session, error } => {
                     if self.chatter.admit() {
@@ -221,6 +230,7 @@ impl RedHost {
         );
         self.table = table;
         self.watch.mismatches.clear();
+        self.watch.differing = None;
         self.site.streams = loaded.site.streams;
         self.site.red.interval = loaded.site.red.interval;
         self.site.red.syslog = loaded.site.red.syslog;

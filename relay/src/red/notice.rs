@@ -19,6 +19,11 @@ pub enum Notice {
         /// Ours.
         ours: Option<u8>,
     },
+    /// BLUE's file and ours have different streams.
+    TablesDiffer {
+        /// Stands for BLUE's.
+        digest: u64,
+    },
     /// A session cannot be delivered.
     SessionFailed {
         /// Its stream.

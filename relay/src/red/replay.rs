@@ -220,6 +220,10 @@ impl Sink for Replay {
         self.sessions.tell(Notice::Mismatch { channel, theirs, ours });
     }
 
+    fn tables_differ(&mut self, digest: u64) {
+        self.sessions.tell(Notice::TablesDiffer { digest });
+    }
+
     fn stopping(&mut self) {
         self.sessions.tell(Notice::Stopping);
     }

@@ -26,6 +26,15 @@ pub struct HeartbeatEntry {
     pub bytes: u64,
 }
 
+/// Stands for a table of streams (channel and type of each): FNV-1a (64 bits) over them in order of channel. Finds
+/// differences between two honest files, nothing more.
+pub fn table_digest(streams: impl Iterator<Item = (u16, u8)>) -> u64 {
+    let mut streams: Vec<_> = streams.collect();
+    streams.sort_unstable();
+    let bytes = streams.iter().flat_map(|(channel, kind)| [(channel >> 8) as u8, *channel as u8, *kind]);
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
 /// A heartbeat's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat<'a> {

@@ -13,11 +13,10 @@ fn two(mut plan: Plan) -> Plan {
 fn other_blocks_and_codes_lose_nothing() {
     let shapes = [(Scheme::ReedSolomon, 16), (Scheme::None, 200), (Scheme::RaptorQ, 300), (Scheme::RaptorQ, 1)];
     let mut world = World::new(&two(Plan::main(1)));
-    for (number, (scheme, block_symbols)) in shapes.into_iter().cycle().take(40).enumerate() {
+    for (scheme, block_symbols) in shapes.into_iter().cycle().take(40) {
         world.run(50);
         let plan = Plan { scheme, block_symbols, ..world.plan.clone() };
-        let digest = number as u64;
-        world.senders[0].set_channels(world.now, plan.sender_channels(), plan.encoder(), digest);
+        world.senders[0].set_channels(world.now, plan.sender_channels(), plan.encoder());
         world.receiver.set_channels(&plan.receiver_channels());
     }
     world.run(50);
@@ -33,7 +32,7 @@ fn other_tables_on_a_bad_link_leave_an_exact_account() {
     for block_symbols in [5, 128, 1, 60].into_iter().cycle().take(40) {
         world.run(50);
         let plan = Plan { block_symbols, ..world.plan.clone() };
-        world.senders[0].set_channels(world.now, plan.sender_channels(), plan.encoder(), 1);
+        world.senders[0].set_channels(world.now, plan.sender_channels(), plan.encoder());
     }
     world.finish_and_verify();
 }
@@ -53,7 +52,7 @@ fn a_channel_removed_at_the_sender_is_settled() {
     }
     let mut channels = world.plan.sender_channels();
     channels.truncate(1);
-    world.senders[0].set_channels(world.now, channels, world.plan.encoder(), 2);
+    world.senders[0].set_channels(world.now, channels, world.plan.encoder());
     assert_eq!(world.push_on(slot_1[0]), Err(PushError::Oversize), "nothing is taken for a channel that is gone");
     let slot_0 = (0..4).find(|session| world.plan.slot_of(*session) == 0).expect("there is one");
     for _ in 0..1000 {
@@ -92,9 +91,9 @@ fn a_channel_that_comes_back_keeps_its_account() {
         world.run(100);
         let mut channels = world.plan.sender_channels();
         channels.truncate(1);
-        world.senders[0].set_channels(world.now, channels, world.plan.encoder(), 2);
+        world.senders[0].set_channels(world.now, channels, world.plan.encoder());
         world.pass(100 * MS);
-        world.senders[0].set_channels(world.now, world.plan.sender_channels(), world.plan.encoder(), 1);
+        world.senders[0].set_channels(world.now, world.plan.sender_channels(), world.plan.encoder());
     }
     world.run(100);
     assert_eq!(world.finish_and_verify(), 0);
@@ -117,7 +116,7 @@ fn a_channel_added_on_both_sides_is_whole_from_its_first_record() {
     }
     world.receiver.set_channels(&plan.receiver_channels());
     world.pass(SECOND);
-    world.senders[0].set_channels(world.now, plan.sender_channels(), plan.encoder(), 2);
+    world.senders[0].set_channels(world.now, plan.sender_channels(), plan.encoder());
     let slot_1 = (0..4).find(|session| plan.slot_of(*session) == 1).expect("there is one");
     world.set_faults(Faults::down());
     world.push_on(slot_1).expect("room");
@@ -151,9 +150,23 @@ fn a_stream_of_another_type_or_unknown_is_told() {
     let mut channels = world.plan.sender_channels();
     channels[0].stream_type = 3;
     channels[1].channel = 77;
-    world.senders[0].set_channels(world.now, channels, world.plan.encoder(), 2);
+    world.senders[0].set_channels(world.now, channels, world.plan.encoder());
     world.pass(0);
     let told = &world.check.mismatches;
     assert!(told.contains(&(1, 3, Some(1))), "{told:?}");
     assert!(told.contains(&(77, 1, None)), "{told:?}");
+}
+
+/// A stream that only the receiver has cannot show up as a frame; the tables' digest tells.
+#[test]
+fn a_stream_that_the_sender_lacks_is_told() {
+    let mut world = World::new(&two(Plan::main(8)));
+    world.pass(100 * MS);
+    assert_eq!(world.check.tables_differed, 0, "the tables are the same");
+    let mut channels = world.plan.sender_channels();
+    channels.truncate(1);
+    world.senders[0].set_channels(world.now, channels, world.plan.encoder());
+    world.pass(100 * MS);
+    assert!(world.check.tables_differed > 0);
+    assert!(world.check.mismatches.is_empty());
 }

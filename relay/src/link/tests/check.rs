@@ -64,6 +64,8 @@ pub(super) struct Check {
     pub(super) stopping: bool,
     pub(super) epochs: Vec<u32>,
     pub(super) mismatches: Vec<(u16, u8, Option<u8>)>,
+    /// Heartbeats that told of another table.
+    pub(super) tables_differed: u64,
     /// When each record came (session, sequence), if asked for.
     pub(super) log: Option<Vec<(Nanos, u64, u32)>>,
     scratch: Vec<u8>,
@@ -83,6 +85,7 @@ impl Check {
             stopping: false,
             epochs: Vec::new(),
             mismatches: Vec::new(),
+            tables_differed: 0,
             log: None,
             scratch: Vec::new(),
         }
@@ -167,6 +170,10 @@ impl Sink for Check {
 
     fn stream_mismatch(&mut self, channel: u16, theirs: u8, ours: Option<u8>) {
         self.mismatches.push((channel, theirs, ours));
+    }
+
+    fn tables_differ(&mut self, _: u64) {
+        self.tables_differed += 1;
     }
 
     fn stopping(&mut self) {

@@ -64,5 +64,6 @@ impl Sink for Anything {
     fn settled(&mut self, _: &Settled) {}
     fn new_epoch(&mut self, _: u32) {}
     fn stream_mismatch(&mut self, _: u16, _: u8, _: Option<u8>) {}
+    fn tables_differ(&mut self, _: u64) {}
     fn stopping(&mut self) {}
 }

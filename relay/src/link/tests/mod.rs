@@ -148,7 +148,7 @@ impl Plan {
         };
         let link = MemoryLink::new(frame_bytes, self.frames_max, self.faults, self.seed ^ u64::from(lane) << 50);
         let mut sender = Sender::new(config, link);
-        sender.set_channels(now, self.sender_channels(), encoder, 1);
+        sender.set_channels(now, self.sender_channels(), encoder);
         sender
     }
 

@@ -105,7 +105,7 @@ fn a_channel_with_much_protection_does_not_starve() {
     channels[0].repair = Arc::new(RepairTable::new(Scheme::None, burst_protection(0), 128).expect("possible"));
     channels[1].scheme = Scheme::ReedSolomon;
     channels[1].repair = Arc::new(RepairTable::new(Scheme::ReedSolomon, burst_protection(40), 128).expect("possible"));
-    world.senders[0].set_channels(world.now, channels, Encoder::new(&[(Scheme::ReedSolomon, 128)]), 1);
+    world.senders[0].set_channels(world.now, channels, Encoder::new(&[(Scheme::ReedSolomon, 128)]));
     let mut quiet = 0;
     for round in 0..2000 {
         // One record of the quiet channel every 20 ms, tried again until it is taken.
@@ -138,7 +138,7 @@ fn a_new_table_and_a_stop_at_a_full_port_lose_no_record() {
         if stops {
             world.senders[0].stop(now);
         } else {
-            world.senders[0].set_channels(now, plan.sender_channels(), plan.encoder(), 2);
+            world.senders[0].set_channels(now, plan.sender_channels(), plan.encoder());
         }
         world.pass(10 * MS);
         assert_eq!(world.finish_and_verify(), 0, "stops: {stops}");

@@ -161,12 +161,12 @@ fn a_stream_of_another_type_or_unknown_is_told() {
 #[test]
 fn a_stream_that_the_sender_lacks_is_told() {
     let mut world = World::new(&two(Plan::main(8)));
-    world.pass(100 * MS);
+    world.pass(SECOND);
     assert_eq!(world.check.tables_differed, 0, "the tables are the same");
     let mut channels = world.plan.sender_channels();
     channels.truncate(1);
     world.senders[0].set_channels(world.now, channels, world.plan.encoder());
-    world.pass(100 * MS);
+    world.pass(SECOND);
     assert!(world.check.tables_differed > 0);
     assert!(world.check.mismatches.is_empty());
 }

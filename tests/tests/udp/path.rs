@@ -69,9 +69,14 @@ impl Path5 {
         Self { lab, folder, site_file, blue, red }
     }
 
-    /// Sends a load of the client's through BLUE's port to the server and waits for the end.
+    /// Sends 20,000 datagrams a second, or whatever `load` makes of it, and waits for the end.
     pub fn send(&self, load: impl FnOnce(Load) -> Load) -> (Sent, Received) {
-        let load = load(Load::new((address::BLUE, PORT), 20_000));
+        self.send_at(20_000, load)
+    }
+
+    /// Sends a load of the client's through BLUE's port to the server and waits for the end.
+    pub fn send_at(&self, rate: u64, load: impl FnOnce(Load) -> Load) -> (Sent, Received) {
+        let load = load(Load::new((address::BLUE, PORT), rate));
         let receiver = Receiver::start(&self.lab.server, (address::SERVER, PORT), load.seed).expect("a receiver");
         let sent = Sender::start(&self.lab.client, load).expect("a sender").join().expect("sent");
         let received = receiver.finish(&sent, QUIET).expect("received");

@@ -66,6 +66,10 @@ fn delivery() {
             measure(&case, 20_000, 10);
             measure(&case, 1_000, 30);
         }
-        measure(&Case { name: "2% random, repair 10%, 10 ms", scheme, loss: Loss::percent(2.0), fec: SHARE }, 20_000, 10);
+        measure(
+            &Case { name: "2% random, repair 10%, 10 ms", scheme, loss: Loss::percent(2.0), fec: SHARE },
+            20_000,
+            10,
+        );
     }
 }

@@ -12,9 +12,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::table::Table;
 use crate::host::Readiness;
+use crate::link::Nanos;
 use crate::link::socket::grow_receive_buffer;
 use crate::packet::parse_udp;
 use crate::xsk::RxSocket;
+
+/// While the queues are busy, kernel sockets are looked at this often: a system call, so not with every batch.
+const KERNEL_EVERY_NS: Nanos = 500_000;
+/// Sockets that one look serves; the others' turn comes with the next.
+const READY_MAX: usize = 32;
 
 /// A datagram that arrived.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +40,8 @@ pub struct Arrival<'a> {
 pub struct Ingress {
     queues: Vec<RxSocket>,
     kernel: Option<KernelSockets>,
+    /// When the kernel's sockets are looked at again although the queues have work.
+    kernel_at: Nanos,
     /// Packets from the queues that are no datagrams, which the XDP program should have kept.
     malformed: u64,
 }
@@ -41,7 +49,7 @@ pub struct Ingress {
 impl Ingress {
     /// From these queues, and from kernel sockets if given.
     pub fn new(queues: Vec<RxSocket>, kernel: Option<KernelSockets>) -> Self {
-        Self { queues, kernel, malformed: 0 }
+        Self { queues, kernel, kernel_at: 0, malformed: 0 }
     }
 
     /// Packets from the queues that are no datagrams.
@@ -61,7 +69,7 @@ impl Ingress {
     }
 
     /// Hands over up to `max` datagrams of each source. Returns how many there were; never waits.
-    pub fn receive(&mut self, max: usize, mut each: impl FnMut(Arrival<'_>)) -> usize {
+    pub fn receive(&mut self, now: Nanos, max: usize, mut each: impl FnMut(Arrival<'_>)) -> usize {
         let mut count = 0;
         for queue in &mut self.queues {
             let malformed = &mut self.malformed;
@@ -75,7 +83,10 @@ impl Ingress {
                 Err(_) => *malformed += 1,
             });
         }
-        if let Some(kernel) = &mut self.kernel {
+        if let Some(kernel) = &mut self.kernel
+            && (count == 0 || now >= self.kernel_at)
+        {
+            self.kernel_at = now + KERNEL_EVERY_NS;
             count += kernel.receive(max, &mut each);
         }
         count
@@ -120,18 +131,20 @@ impl KernelSockets {
         // One socket for both families where there is IPv6.
         let socket = bound(Domain::IPV6, Ipv6Addr::UNSPECIFIED.into(), port, &self.interface)
             .or_else(|_| bound(Domain::IPV4, Ipv4Addr::UNSPECIFIED.into(), port, &self.interface))?;
-        self.readiness.add(socket.as_fd())?;
+        self.readiness.add_as(socket.as_fd(), u64::from(port))?;
         Ok(socket)
     }
 
     fn receive(&mut self, max: usize, each: &mut impl FnMut(Arrival<'_>)) -> usize {
+        let mut ready = [0; READY_MAX];
         let mut count = 0;
-        for (port, socket) in &self.sockets {
+        for &port in self.readiness.ready(&mut ready) {
+            let Some(socket) = self.sockets.get(&(port as u16)) else { continue };
             for _ in 0..max {
                 // Errors (such as a port unreachable from outside) say nothing about the next datagram.
                 let Ok((len, source)) = socket.recv_from(&mut self.buffer) else { break };
                 let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-                each(Arrival { source, port: *port, payload: &self.buffer[..len], checked: false });
+                each(Arrival { source, port: port as u16, payload: &self.buffer[..len], checked: false });
                 count += 1;
             }
         }

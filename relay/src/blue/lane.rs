@@ -107,7 +107,7 @@ impl<P: TxPort> Lane<P> {
             return None;
         }
         let (sender, udp) = (&mut self.sender, &mut self.udp);
-        Some(self.ingress.receive(BATCH, |arrival| udp.datagram(now, sender, &arrival)))
+        Some(self.ingress.receive(now, BATCH, |arrival| udp.datagram(now, sender, &arrival)))
     }
 
     /// Waits for the next datagram or clock, if there is time.

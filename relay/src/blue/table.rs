@@ -46,7 +46,9 @@ impl Entry {
 #[derive(Debug)]
 pub struct Table {
     entries: Vec<Option<Entry>>,
-    by_port: HashMap<u16, u16>,
+    /// Slot of every UDP port: looked up for every datagram.
+    by_port: Box<[Option<u16>]>,
+    /// Slot of every channel that there was since the start.
     slots: HashMap<u16, u16>,
 }
 
@@ -54,7 +56,8 @@ impl Table {
     /// The table for `site`. Slots, session counts and rates are taken over from `before`.
     pub fn new(site: &Site, before: Option<&Table>, counters: &BlueCounters) -> anyhow::Result<Self> {
         let mut slots = before.map(|table| table.slots.clone()).unwrap_or_default();
-        let mut table = Self { entries: Vec::new(), by_port: HashMap::new(), slots: HashMap::new() };
+        let by_port = vec![None; usize::from(u16::MAX) + 1].into();
+        let mut table = Self { entries: Vec::new(), by_port, slots: HashMap::new() };
         for stream in udp_streams(site) {
             let free = slots.len() as u16;
             let slot = *slots.entry(stream.channel).or_insert(free);
@@ -67,7 +70,7 @@ impl Table {
             if table.entries.len() <= usize::from(slot) {
                 table.entries.resize_with(usize::from(slot) + 1, || None);
             }
-            table.by_port.insert(stream.source_port, slot);
+            table.by_port[usize::from(stream.source_port)] = Some(slot);
             table.entries[usize::from(slot)] = Some(entry);
         }
         table.slots = slots;
@@ -81,7 +84,7 @@ impl Table {
 
     /// The stream that listens on UDP `port`, and its slot.
     pub fn by_port(&self, port: u16) -> Option<(u16, &Entry)> {
-        let slot = *self.by_port.get(&port)?;
+        let slot = self.by_port[usize::from(port)]?;
         Some((slot, self.get(slot)?))
     }
 

@@ -1,11 +1,12 @@
 //! How a lane thread waits: on many descriptors, to the microsecond, without spinning.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
 
 use crate::link::Nanos;
 use crate::xsk;
@@ -34,7 +35,25 @@ impl Readiness {
 
     /// Waits for `fd` too, until it is closed.
     pub fn add(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?)
+        self.add_as(fd, 0)
+    }
+
+    /// Waits for `fd` too, until it is closed; [`Readiness::ready`] names it by `name`.
+    pub fn add_as(&self, fd: BorrowedFd<'_>, name: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(name), epoll::EventFlags::IN)?)
+    }
+
+    /// The names of descriptors that are readable now, as many as `names` holds. One system call; never waits.
+    pub fn ready<'a, const N: usize>(&self, names: &'a mut [u64; N]) -> &'a [u64] {
+        let mut events: [MaybeUninit<epoll::Event>; N] = [const { MaybeUninit::uninit() }; N];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // A failure (a signal) only means to look again.
+        let Ok((ready, _)) = epoll::wait(&self.0, &mut events, Some(&at_once)) else { return &[] };
+        let count = ready.len();
+        for (name, event) in names.iter_mut().zip(ready) {
+            *name = event.data.u64();
+        }
+        &names[..count]
     }
 }
 

@@ -158,6 +158,12 @@ impl Outgoing {
         }
     }
 
+    /// Payload bytes of a record that fits the open symbol, or the next one if little is left.
+    pub(super) fn part_room(&self) -> usize {
+        let room = self.room().saturating_sub(RECORD_LEN);
+        if room * SPLIT_ROOM_SHARE >= self.symbol_bytes { room } else { self.symbol_bytes - RECORD_LEN }
+    }
+
     /// Begins a record in the open symbol, which must have room for its header.
     pub(super) fn begin_record(&mut self, now: Nanos, head: &RecordHead, payload_bytes: u16) {
         if self.is_empty() {

@@ -179,6 +179,20 @@ impl<P: TxPort> Sender<P> {
         Ok(())
     }
 
+    /// Takes a record with as much of `payload` as fits one symbol well, and returns how many bytes that is, at least one.
+    /// For streams of bytes, which may be cut anywhere: no record of theirs depends on two frames.
+    pub fn push_part(
+        &mut self,
+        now: Nanos,
+        slot: usize,
+        head: &RecordHead,
+        payload: &[u8],
+    ) -> Result<usize, PushError> {
+        let room = self.channels[slot].part_room();
+        let part = &payload[..payload.len().min(room)];
+        self.push(now, slot, head, part).map(|()| part.len())
+    }
+
     /// Runs the clocks: flushes symbols, closes blocks, lets paced frames leave. Returns when to call again at the
     /// latest; heartbeats are the caller's to send, when [`Sender::heartbeat_due`] says so.
     pub fn poll(&mut self, now: Nanos) -> io::Result<Nanos> {

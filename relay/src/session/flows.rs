@@ -1,19 +1,14 @@
 //! The flows of one BLUE lane: which source has which session.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rustc_hash::FxBuildHasher;
 
+use super::ended::{Ended, EndedSessions};
 use super::{SessionId, new_id};
 use crate::link::Nanos;
-
-/// An ended session is announced so often, at heartbeats: two may be lost with their blocks.
-const END_MARKS: u8 = 3;
-/// Ends that wait to be announced: beyond it the oldest is no longer repeated. 64 bytes each.
-const ENDED_MAX: usize = 65_536;
 
 /// How many sessions a stream may have, counted over all lanes.
 #[derive(Debug)]
@@ -44,11 +39,13 @@ impl SessionLimit {
         self.live.load(Relaxed)
     }
 
-    fn enter(&self) -> bool {
+    /// Counts one more, unless there are as many as may be.
+    pub fn enter(&self) -> bool {
         self.live.try_update(Relaxed, Relaxed, |live| (live < self.max).then_some(live + 1)).is_ok()
     }
 
-    fn leave(&self) {
+    /// Counts one less.
+    pub fn leave(&self) {
         self.live.fetch_sub(1, Relaxed);
     }
 }
@@ -77,14 +74,6 @@ struct Flow {
     last_at: Nanos,
 }
 
-#[derive(Debug)]
-struct Ended {
-    slot: u16,
-    id: SessionId,
-    next_sequence: u32,
-    marks_left: u8,
-}
-
 /// The stream has as many sessions as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
@@ -100,7 +89,7 @@ pub enum OpenError {
 #[derive(Debug, Default)]
 pub struct FlowTable {
     flows: std::collections::HashMap<FlowKey, Flow, FxBuildHasher>,
-    ended: VecDeque<Ended>,
+    ended: EndedSessions,
 }
 
 impl FlowTable {
@@ -145,18 +134,10 @@ impl FlowTable {
                 if let Some(limit) = limit {
                     limit.leave();
                 }
-                ended.push_back(Ended {
-                    slot: key.slot,
-                    id: flow.id,
-                    next_sequence: flow.next_sequence,
-                    marks_left: END_MARKS,
-                });
+                ended.push(end_of(key, flow));
             }
             keep
         });
-        while self.ended.len() > ENDED_MAX {
-            self.ended.pop_front();
-        }
     }
 
     /// Ends every session.
@@ -165,8 +146,7 @@ impl FlowTable {
             if let Some(limit) = rules.limit(key.slot) {
                 limit.leave();
             }
-            let (slot, id, next_sequence) = (key.slot, flow.id, flow.next_sequence);
-            self.ended.push_back(Ended { slot, id, next_sequence, marks_left: END_MARKS });
+            self.ended.push(end_of(&key, &flow));
         }
     }
 
@@ -176,18 +156,17 @@ impl FlowTable {
         for (key, flow) in &self.flows {
             mark(key.slot, flow.id, flow.next_sequence, false);
         }
-        self.ended.retain_mut(|ended| {
-            if mark(ended.slot, ended.id, ended.next_sequence, true) {
-                ended.marks_left -= 1;
-            }
-            ended.marks_left > 0
-        });
+        self.ended.announce(|ended| mark(ended.slot, ended.id, ended.next_sequence, true));
     }
 
     /// Live sessions of this lane.
     pub fn live(&self) -> usize {
         self.flows.len()
     }
+}
+
+fn end_of(key: &FlowKey, flow: &Flow) -> Ended {
+    Ended { slot: key.slot, id: flow.id, next_sequence: flow.next_sequence, aborted: false }
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 //! Owns UUIDs, the table of flows with its limits and expiry, rates per stream, and the sequence account of a session on
 //! the receiving side. Knows nothing of frames or sockets.
 
+mod ended;
 mod flows;
 mod rate;
 mod track;
 
+pub use ended::{Ended, EndedSessions};
 pub use flows::{FlowKey, FlowTable, OpenError, SessionLimit, StreamRules};
 pub use rate::SharedRate;
-pub use track::{Heard, Track};
+pub use track::{ByteTrack, Heard, HeardBytes, Track};
 
 /// A session's UUID.
 pub type SessionId = [u8; 16];

@@ -45,6 +45,43 @@ impl Track {
     }
 }
 
+/// What the offset of some bytes says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeardBytes {
+    /// They are the next ones.
+    Next,
+    /// So many bytes before them never came.
+    Gap(u32),
+    /// They came before.
+    Stale,
+}
+
+/// Offset account of one session of bytes. Offsets wrap after 4 GiB; a step of more than half that is a step back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByteTrack {
+    expected: u32,
+}
+
+impl ByteTrack {
+    /// Takes `len` bytes that begin at `offset`, if they are the next.
+    pub fn data(&mut self, offset: u32, len: usize) -> HeardBytes {
+        let heard = self.mark(offset);
+        if heard == HeardBytes::Next {
+            self.expected = offset.wrapping_add(len as u32);
+        }
+        heard
+    }
+
+    /// The sender stands at `offset`: are bytes before it missing?
+    pub fn mark(&self, offset: u32) -> HeardBytes {
+        match offset.wrapping_sub(self.expected) {
+            0 => HeardBytes::Next,
+            missing if missing <= u32::MAX / 2 => HeardBytes::Gap(missing),
+            _ => HeardBytes::Stale,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -79,5 +116,15 @@ mod tests {
             missing += track.mark(sequence);
             prop_assert_eq!(delivered + missing, sequence.wrapping_sub(start));
         }
+    }
+
+    #[test]
+    fn bytes_are_taken_in_order_also_across_the_wrap() {
+        let mut track = ByteTrack { expected: u32::MAX - 1 };
+        assert_eq!(track.data(u32::MAX - 1, 4), HeardBytes::Next);
+        assert_eq!(track.data(u32::MAX - 1, 4), HeardBytes::Stale);
+        assert_eq!(track.data(5, 1), HeardBytes::Gap(3));
+        assert_eq!(track.mark(2), HeardBytes::Next);
+        assert_eq!(track.data(2, 1), HeardBytes::Next);
     }
 }

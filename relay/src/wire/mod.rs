@@ -30,7 +30,7 @@
 //! | offset | bytes | field | meaning |
 //! | --- | --- | --- | --- |
 //! | 0 | 1 | type | 0 is padding up to the end of the symbol |
-//! | 1 | 1 | flags | bit 0: end of the session |
+//! | 1 | 1 | flags | bit 0: end of the session; bit 1: it was broken off |
 //! | 2 | 2 | length | payload bytes |
 //! | 4 | 16 | UUID | the session |
 //! | 20 | 4 | sequence | datagram number or byte offset within the session |
@@ -64,7 +64,7 @@ mod seal;
 
 pub use frame::{FrameError, Header, Kind, Position};
 pub use heartbeat::{Heartbeat, HeartbeatEntry, STREAM_ENTRIES_MAX, table_digest};
-pub use record::{FLAG_END, RecordHead, RecordType};
+pub use record::{FLAG_ABORT, FLAG_END, RecordHead, RecordType};
 pub use replay::{ReplayWindow, Verdict};
 pub use seal::{Direction, LinkKey, OpenError, Opener, Sealer};
 

@@ -5,6 +5,8 @@ use super::bytes::{array, put, u16_at, u32_at};
 
 /// Flag of the record that ends its session.
 pub const FLAG_END: u8 = 1;
+/// With [`FLAG_END`]: the session was broken off, so that its destination must not take it for complete.
+pub const FLAG_ABORT: u8 = 2;
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,6 +11,7 @@ use super::lane::{Order, Shared};
 use super::notice::Notice;
 use super::start::{needs_more_frames, syslog_target};
 use super::table::Table;
+use super::tcp::Listeners;
 use crate::config::{self, Purpose, Role, Site};
 use crate::host::{Chatter, Controlled, Lanes, print_report, udp_drops};
 use crate::steer::{BlueIngress, BlueLink, DropEvent, DropReason, Events};
@@ -48,6 +49,8 @@ pub struct BlueHost {
     pub counters: Arc<BlueCounters>,
     /// The lanes.
     pub lanes: Lanes<Order, Shared>,
+    /// The TCP streams' listeners, until BLUE stops.
+    pub listeners: Option<Listeners>,
     /// The XDP programs, with `driver = "xdp"`.
     pub programs: Option<Programs>,
     /// What lanes tell.
@@ -116,7 +119,15 @@ impl BlueHost {
     /// Takes over the kernel's counts. What the XDP program had given to the queues by the last tick and no lane has
     /// taken by now, the queues' rings had no room for.
     fn read_programs(&mut self) {
-        let Some(programs) = &self.programs else { return };
+        let Some(programs) = &self.programs else {
+            for (_, entry) in self.table.tcp() {
+                let [by_source, by_limit] = entry.refused_clients();
+                let to = entry.counters.control();
+                to.refused.of(BlueRefused::Source).set(by_source);
+                to.refused.of(BlueRefused::SessionLimit).set(by_limit);
+            }
+            return;
+        };
         let counts = match programs.ingress.counters() {
             Ok(counts) => counts,
             Err(error) => return tracing::warn!("{error}"),
@@ -124,7 +135,9 @@ impl BlueHost {
         for (slot, kernel) in counts.streams {
             let Some(entry) = self.table.get(slot as u16) else { continue };
             let to = entry.counters.control();
-            to.refused.of(BlueRefused::Source).set(kernel.refused_source);
+            let [by_source, by_limit] = entry.refused_clients();
+            to.refused.of(BlueRefused::Source).set(kernel.refused_source + by_source);
+            to.refused.of(BlueRefused::SessionLimit).set(by_limit);
             to.refused.of(BlueRefused::NoSocket).set(kernel.no_socket);
             let index = slot as usize;
             if self.allowed_before.len() <= index {
@@ -139,7 +152,7 @@ impl BlueHost {
 
     /// Takes over what overflowed in front of the lanes. A socket's drops are known only while it is open.
     fn read_overflow(&mut self) {
-        for (slot, entry) in self.table.iter() {
+        for (slot, entry) in self.table.udp() {
             let overflow = self.overflow.entry(slot).or_default();
             overflow.sockets = overflow.sockets.max(udp_drops(entry.port));
             let to = entry.counters.control();
@@ -166,6 +179,9 @@ impl BlueHost {
         }
         let encoder = table.encoder();
         self.lanes.order_all(|| Order::Table(Arc::clone(&table), encoder.share()))?;
+        if let Some(listeners) = &mut self.listeners {
+            listeners.set_table(&table)?;
+        }
         if loaded.site.blue.syslog != self.site.blue.syslog {
             self.syslog = Syslog::start(syslog_target(&loaded.site)).context("cannot start syslog")?;
         }
@@ -209,6 +225,9 @@ impl Controlled for BlueHost {
 
     fn stop(mut self) {
         self.read_overflow();
+        if let Some(listeners) = self.listeners.take() {
+            listeners.stop();
+        }
         self.lanes.stop(|| Order::Stop);
         self.notices();
         // Twice: what was not taken since the first look will not be taken any more.

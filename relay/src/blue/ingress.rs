@@ -116,11 +116,11 @@ impl KernelSockets {
     pub fn set_table(&mut self, table: &Table) -> io::Result<()> {
         self.sockets.retain(|port, _| table.by_port(*port).is_some());
         let mut result = Ok(());
-        for (_, entry) in table.iter() {
+        for (_, entry) in table.udp() {
             if !self.sockets.contains_key(&entry.port) {
                 match self.open(entry.port) {
                     Ok(socket) => drop(self.sockets.insert(entry.port, socket)),
-                    Err(error) => result = Err(named(&error, entry.port, &self.interface)),
+                    Err(error) => result = Err(named(&error, "UDP", entry.port, &self.interface)),
                 }
             }
         }
@@ -164,7 +164,8 @@ fn bound(domain: Domain, address: IpAddr, port: u16, interface: &str) -> io::Res
     Ok(socket.into())
 }
 
-fn named(error: &io::Error, port: u16, interface: &str) -> io::Error {
+/// The error of a socket that cannot listen, with its remedy.
+pub fn named(error: &io::Error, protocol: &str, port: u16, interface: &str) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => "another program listens there: stop it, or choose another `source_port`",
         io::ErrorKind::PermissionDenied => {
@@ -172,5 +173,5 @@ fn named(error: &io::Error, port: u16, interface: &str) -> io::Error {
         }
         _ => "check that the interface exists",
     };
-    io::Error::new(error.kind(), format!("cannot listen on UDP port {port} of {interface}: {error}; {remedy}"))
+    io::Error::new(error.kind(), format!("cannot listen on {protocol} port {port} of {interface}: {error}; {remedy}"))
 }

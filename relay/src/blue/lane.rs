@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use super::ingress::Ingress;
 use super::table::Table;
+use super::tcp::Feed;
 use super::udp::UdpIngress;
 use crate::fec::Encoder;
 use crate::host::{Clock, Mailbox, Readiness, Ready, prepare_lane_thread, wait_until};
@@ -66,6 +67,8 @@ pub struct Lane<P: TxPort> {
     pub ingress: Ingress,
     /// What becomes of them.
     pub udp: UdpIngress,
+    /// What connections hand over.
+    pub feed: Feed,
     /// Orders.
     pub mailbox: Mailbox<Order>,
     /// The link's counters.
@@ -95,8 +98,11 @@ impl<P: TxPort> Lane<P> {
                 wake_at = now;
             }
             let received = self.receive(now);
+            let fed = self.udp.pump(now, &mut self.feed, &mut self.sender);
             self.publish(&mut published);
-            self.rest(&readiness, received, wake_at)?;
+            if !fed {
+                self.rest(&readiness, received, wake_at)?;
+            }
         }
         self.drain(&mut published)
     }
@@ -111,10 +117,16 @@ impl<P: TxPort> Lane<P> {
     }
 
     /// Waits for the next datagram or clock, if there is time.
-    fn rest(&self, readiness: &Readiness, received: Option<usize>, wake_at: Nanos) -> anyhow::Result<()> {
+    fn rest(&mut self, readiness: &Readiness, received: Option<usize>, wake_at: Nanos) -> anyhow::Result<()> {
         let now = self.clock.now();
         match received {
-            Some(0) => wait_until(readiness, now, wake_at).context("cannot wait for datagrams"),
+            Some(0) => {
+                if self.feed.fall_asleep() {
+                    wait_until(readiness, now, wake_at).context("cannot wait for datagrams")?;
+                }
+                self.feed.wake_up();
+                Ok(())
+            }
             Some(_) => Ok(()),
             None => {
                 let pause_ns = wake_at.saturating_sub(now).min(FULL_WAIT_NS);
@@ -125,7 +137,7 @@ impl<P: TxPort> Lane<P> {
     }
 
     fn heartbeat(&mut self, now: Nanos) {
-        self.udp.heartbeat(now, &mut self.sender);
+        self.udp.heartbeat(now, &mut self.feed, &mut self.sender);
         self.sender.heartbeat(now);
     }
 
@@ -161,10 +173,14 @@ impl<P: TxPort> Lane<P> {
         while self.clock.now() < until && self.receive(self.clock.now()) != Some(0) {
             self.sender.poll(self.clock.now())?;
         }
+        while self.clock.now() < until && self.udp.pump(self.clock.now(), &mut self.feed, &mut self.sender) {
+            self.sender.poll(self.clock.now())?;
+        }
         self.udp.end_all();
+        self.feed.abort_all();
         for _ in 0..LAST_HEARTBEATS {
             let now = self.clock.now();
-            self.udp.heartbeat(now, &mut self.sender);
+            self.udp.heartbeat(now, &mut self.feed, &mut self.sender);
             self.sender.stop(now);
             self.send_until(now + LAST_HEARTBEAT_NS)?;
         }

@@ -16,6 +16,7 @@ mod lane;
 mod notice;
 mod start;
 mod table;
+mod tcp;
 mod udp;
 
 use std::path::Path;

@@ -12,6 +12,7 @@ use super::ingress::{Ingress, KernelSockets};
 use super::lane::{Lane, Order, Shared};
 use super::notice::{NOTICES_MAX, Notice};
 use super::table::Table;
+use super::tcp::{FeedSender, Listeners, feed};
 use super::udp::UdpIngress;
 use crate::config::{self, Driver, Encapsulation, Site, Unmatched};
 use crate::host::{Chatter, Clock, Lanes, link_key, next_epoch, quiet};
@@ -57,10 +58,14 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let epoch = next_epoch(&site.blue.state_dir)?;
     quiet(&site.link.blue.interface);
     let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
-    let (running, programs, obtained) = match interfaces {
+    let (running, feeds, programs, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
     };
+    let zone = &common.site.blue.interface;
+    let listeners = Listeners::new(zone, Arc::clone(&common.table), feeds, common.notices.clone(), common.clock);
+    let mut listeners = listeners.context("cannot start the runtime of TCP connections")?;
+    listeners.set_table(&common.table)?;
     tracing::info!(epoch, lanes, "{obtained}");
     let syslog = Syslog::start(Target::resolve(common.site.blue.syslog.as_ref())).context("cannot start syslog")?;
     let mut host = BlueHost {
@@ -69,6 +74,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         table: common.table,
         counters: common.counters,
         lanes: running,
+        listeners: Some(listeners),
         programs,
         notices: notices_here,
         syslog,
@@ -115,7 +121,7 @@ impl Interfaces {
     }
 }
 
-type Started = (Lanes<Order, Shared>, Option<Programs>, String);
+type Started = (Lanes<Order, Shared>, Vec<FeedSender>, Option<Programs>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
@@ -133,9 +139,9 @@ fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let ingress = Ingress::new(Vec::new(), Some(kernel));
     let errors = |port: &SocketTx| port.errors().0;
     let mut lanes = Lanes::default();
-    spawn(common, &mut lanes, port, symbol_bytes, ingress, errors)?;
+    let feeds = vec![spawn(common, &mut lanes, port, symbol_bytes, ingress, errors)?];
     lanes.wait_ready()?;
-    Ok((lanes, None, "driver=socket mode=kernel".to_owned()))
+    Ok((lanes, feeds, None, "driver=socket mode=kernel".to_owned()))
 }
 
 fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started> {
@@ -156,6 +162,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     }
     let zone_mode = format!("{}/{}", ingress.mode(), queues[0][0].mode());
     let mut lanes = Lanes::default();
+    let mut feeds = Vec::new();
     let mut link_mode = String::new();
     for (number, queues) in queues.into_iter().enumerate() {
         let (port, symbol_bytes) = open_port(common, interfaces, number)?;
@@ -163,14 +170,14 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
         // The kernel's sockets get few datagrams, and each flow of them one lane: the first.
         let kernel = (number == 0).then(|| KernelSockets::new(&site.blue.interface)).transpose();
         let ingress = Ingress::new(queues, kernel.context("cannot make kernel sockets")?);
-        spawn(common, &mut lanes, port, symbol_bytes, ingress, |_| 0)?;
+        feeds.push(spawn(common, &mut lanes, port, symbol_bytes, ingress, |_| 0)?);
     }
     // Last, so that no datagram is taken before its lane runs.
     lanes.wait_ready()?;
     ingress.update(&common.table.rules())?;
     let events = ingress.take_events();
     let obtained = format!("driver=xdp mode={zone_mode} link_mode={link_mode}");
-    Ok((lanes, Some(Programs { ingress, _link: link, events }), obtained))
+    Ok((lanes, feeds, Some(Programs { ingress, _link: link, events }), obtained))
 }
 
 fn open_rx(interface: &str, queue: u32) -> anyhow::Result<RxSocket> {
@@ -207,12 +214,13 @@ fn spawn<P>(
     symbol_bytes: usize,
     ingress: Ingress,
     send_errors: fn(&P) -> u64,
-) -> anyhow::Result<()>
+) -> anyhow::Result<FeedSender>
 where
     P: TxPort + Send + 'static,
     P::Frame: Send,
 {
     let link = &common.site.link;
+    let (feed_sender, feed) = feed().context("cannot make a lane's feed")?;
     let mut number = 0;
     lanes.spawn(|lane, mailbox, shared, ready| {
         number = lane;
@@ -232,6 +240,7 @@ where
             sender: Sender::new(config, port),
             ingress,
             udp: UdpIngress::new(lane, table, Arc::clone(&shared), common.notices.clone()),
+            feed,
             mailbox,
             counters: common.counters.link(),
             shared,
@@ -240,7 +249,8 @@ where
         };
         move || lane.run()
     })?;
-    lanes.order(number, Order::Table(Arc::clone(&common.table), common.table.encoder()))
+    lanes.order(number, Order::Table(Arc::clone(&common.table), common.table.encoder()))?;
+    Ok(feed_sender)
 }
 
 /// Compares a reload's link with the running one.

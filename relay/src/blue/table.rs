@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::Context as _;
 
@@ -12,10 +13,13 @@ use crate::link::{Nanos, SenderChannel};
 use crate::session::{SessionLimit, SharedRate, StreamRules};
 use crate::steer::{self, Protocol, Rule, STREAMS_MAX};
 use crate::telemetry::counters::{BlueCounters, BlueStream, Lanes};
+use crate::telemetry::reasons::BlueRefused;
 
-/// One UDP stream.
+/// One stream.
 #[derive(Debug)]
 pub struct Entry {
+    /// What it carries.
+    pub kind: StreamKind,
     /// Its name, for logs.
     pub name: String,
     /// Identifies it on the wire.
@@ -33,16 +37,28 @@ pub struct Entry {
     /// Its counters.
     pub counters: Arc<Lanes<BlueStream>>,
     sender: SenderChannel,
+    /// Clients refused by their source, and by the limit, when they connected.
+    refused_clients: [AtomicU64; 2],
 }
 
 impl Entry {
+    /// Counts a client that was refused when it connected.
+    pub fn count_refused_client(&self, reason: BlueRefused) {
+        self.refused_clients[usize::from(reason == BlueRefused::SessionLimit)].fetch_add(1, Relaxed);
+    }
+
+    /// Clients refused by their source, and by the limit, when they connected.
+    pub fn refused_clients(&self) -> [u64; 2] {
+        self.refused_clients.each_ref().map(|count| count.load(Relaxed))
+    }
+
     /// May `address` send to this stream?
     pub fn allows(&self, address: IpAddr) -> bool {
         self.sources.iter().any(|network| network.contains(address))
     }
 }
 
-/// All UDP streams. Immutable: a reload makes a new table and hands it to every lane.
+/// All streams. Immutable: a reload makes a new table and hands it to every lane.
 #[derive(Debug)]
 pub struct Table {
     entries: Vec<Option<Entry>>,
@@ -58,7 +74,7 @@ impl Table {
         let mut slots = before.map(|table| table.slots.clone()).unwrap_or_default();
         let by_port = vec![None; usize::from(u16::MAX) + 1].into();
         let mut table = Self { entries: Vec::new(), by_port, slots: HashMap::new() };
-        for stream in udp_streams(site) {
+        for stream in carried(site) {
             let free = slots.len() as u16;
             let slot = *slots.entry(stream.channel).or_insert(free);
             anyhow::ensure!(
@@ -70,7 +86,9 @@ impl Table {
             if table.entries.len() <= usize::from(slot) {
                 table.entries.resize_with(usize::from(slot) + 1, || None);
             }
-            table.by_port[usize::from(stream.source_port)] = Some(slot);
+            if stream.kind == StreamKind::UdpUnilateral {
+                table.by_port[usize::from(stream.source_port)] = Some(slot);
+            }
             table.entries[usize::from(slot)] = Some(entry);
         }
         table.slots = slots;
@@ -93,6 +111,16 @@ impl Table {
         (0..).zip(&self.entries).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
     }
 
+    /// The UDP streams.
+    pub fn udp(&self) -> impl Iterator<Item = (u16, &Entry)> {
+        self.iter().filter(|(_, entry)| !entry.kind.is_tcp())
+    }
+
+    /// The TCP streams.
+    pub fn tcp(&self) -> impl Iterator<Item = (u16, &Entry)> {
+        self.iter().filter(|(_, entry)| entry.kind.is_tcp())
+    }
+
     /// One more than the highest slot.
     pub fn slots(&self) -> usize {
         self.entries.len()
@@ -109,11 +137,11 @@ impl Table {
         Encoder::new(&schemes)
     }
 
-    /// What the XDP program needs to know. TCP streams are not relayed yet, so that their ports stay the kernel's.
+    /// What the XDP program needs to know.
     pub fn rules(&self) -> Vec<Rule> {
         let rule = |(slot, entry): (u16, &Entry)| Rule {
             slot: u32::from(slot),
-            protocol: Protocol::Udp,
+            protocol: if entry.kind.is_tcp() { Protocol::Tcp } else { Protocol::Udp },
             port: entry.port,
             sources: entry.sources.iter().map(|network| (network.address, network.prefix_len)).collect(),
         };
@@ -143,7 +171,10 @@ impl Entry {
         let scheme = scheme(fec.scheme);
         let repair = RepairTable::new(scheme, protection(fec.protection), fec.block_symbols)
             .with_context(|| format!("stream \"{}\": `protect` cannot be kept", stream.name))?;
+        let refused_clients = known.map(Entry::refused_clients).unwrap_or_default().map(AtomicU64::new);
         Ok(Self {
+            kind: stream.kind,
+            refused_clients,
             name: stream.name.clone(),
             channel: stream.channel,
             port: stream.source_port,
@@ -165,8 +196,9 @@ impl Entry {
     }
 }
 
-fn udp_streams(site: &Site) -> impl Iterator<Item = &Stream> {
-    site.streams.iter().filter(|stream| stream.kind == StreamKind::UdpUnilateral)
+/// The streams that this version carries.
+fn carried(site: &Site) -> impl Iterator<Item = &Stream> {
+    site.streams.iter().filter(|stream| stream.kind != StreamKind::TcpBilateral)
 }
 
 fn scheme(scheme: config::Scheme) -> Scheme {

@@ -7,6 +7,7 @@ use super::ingress::Arrival;
 use super::lane::Shared;
 use super::notice::Notice;
 use super::table::Table;
+use super::tcp::Feed;
 use crate::link::{Nanos, PushError, Sender, TxPort};
 use crate::session::{FlowKey, FlowTable, OpenError};
 use crate::telemetry::reasons::BlueRefused;
@@ -86,15 +87,23 @@ impl UdpIngress {
     }
 
     /// Ends idle sessions and announces where every session stands. For every heartbeat.
-    pub fn heartbeat<P: TxPort>(&mut self, now: Nanos, sender: &mut Sender<P>) {
+    pub fn heartbeat<P: TxPort>(&mut self, now: Nanos, feed: &mut Feed, sender: &mut Sender<P>) {
         self.flows.expire(now, &*self.table, |_, _| ());
         let sender_slots = &self.sender_slots;
-        self.flows.marks(|slot, session, sequence, ended| {
+        let mut mark = |slot: u16, head: RecordHead| {
             let Some(sender_slot) = sender_slots.get(usize::from(slot)).copied().flatten() else { return true };
-            let flags = if ended { FLAG_END } else { 0 };
-            let head = RecordHead { kind: RecordType::Mark, flags, session, sequence };
             sender.push(now, sender_slot, &head, &[]).is_ok()
+        };
+        self.flows.marks(|slot, session, sequence, ended| {
+            let flags = if ended { FLAG_END } else { 0 };
+            mark(slot, RecordHead { kind: RecordType::Mark, flags, session, sequence })
         });
+        feed.marks(mark);
+    }
+
+    /// Puts what connections have handed over into the link. Returns whether there was anything.
+    pub fn pump<P: TxPort>(&mut self, now: Nanos, feed: &mut Feed, sender: &mut Sender<P>) -> bool {
+        feed.pump(now, self.lane, &self.table, &self.sender_slots, sender)
     }
 
     /// Ends every session, for the last heartbeats.

@@ -13,7 +13,7 @@ use super::notice::Notice;
 use super::start::{needs_more_frames, syslog_target};
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Controlled, MailboxSender, print_report, udp_drops};
+use crate::host::{Chatter, Controlled, MailboxSender, print_report, udp_drops, warn_not_carried};
 use crate::steer::{BlueIngress, BlueLink, DropEvent, DropReason, Events};
 use crate::telemetry::counters::BlueCounters;
 use crate::telemetry::reasons::BlueRefused;
@@ -191,6 +191,7 @@ impl BlueHost {
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.one_line());
         }
+        warn_not_carried(&loaded.site);
         let change = config::diff(&self.site, &loaded.site);
         for key in change.restart_needed_by(Role::Blue) {
             tracing::warn!(key, "changed in the site file, but takes effect only at the next start");

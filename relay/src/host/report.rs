@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::Site;
+use crate::config::{Site, StreamKind};
 use crate::telemetry::counters::{Sample, Subject};
 use crate::telemetry::report::{Occasion, line};
 use crate::wire::LinkKey;
@@ -31,6 +31,21 @@ pub fn link_key(site: &Site) -> anyhow::Result<LinkKey> {
     };
     let key = crate::config::key::load(path)?;
     Ok(LinkKey::sealed(*key.bytes()))
+}
+
+/// Says what the site file asks for and this version does not carry yet, so that nobody waits for it in vain.
+pub fn warn_not_carried(site: &Site) {
+    for stream in site.streams.iter().filter(|stream| stream.kind != StreamKind::UdpUnilateral) {
+        tracing::warn!(
+            stream = %stream.name,
+            channel = stream.channel,
+            "NOT CARRIED: this version carries udp-unilateral streams only, and this one is {}; BLUE does not listen on its port",
+            stream.kind.name()
+        );
+    }
+    if site.link.return_link.is_some() {
+        tracing::warn!("NOT USED: this version has no return link; [link.return] has no effect");
+    }
 }
 
 /// Keeps log lines about single packets readable: so many per second, and then how many were left out.

@@ -13,7 +13,7 @@ use super::notice::Notice;
 use super::start::{needs_more_frames, syslog_target};
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Controlled, MailboxSender, print_report, udp_drops, warn_not_carried};
+use crate::host::{Chatter, Controlled, MailboxSender, print_report, udp_drops};
 use crate::steer::{BlueIngress, BlueLink, DropEvent, DropReason, Events};
 use crate::telemetry::counters::BlueCounters;
 use crate::telemetry::reasons::BlueRefused;
@@ -191,7 +191,7 @@ impl BlueHost {
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.one_line());
         }
-        warn_not_carried(&loaded.site);
+        crate::host::warn_not_carried(&loaded.site);
         let change = config::diff(&self.site, &loaded.site);
         for key in change.restart_needed_by(Role::Blue) {
             tracing::warn!(key, "changed in the site file, but takes effect only at the next start");
@@ -229,7 +229,7 @@ impl BlueHost {
 impl Controlled for BlueHost {
     fn reload(&mut self) {
         if let Err(error) = self.try_reload() {
-            tracing::error!("reload refused, the old configuration stays in force: {error:#}");
+            crate::host::log_refused_reload(&error);
             self.syslog.send(Event::new(Kind::Relay, "reload", "reload refused: the site file has errors"));
         }
     }

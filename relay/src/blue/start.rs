@@ -15,7 +15,7 @@ use super::notice::{NOTICES_MAX, Notice};
 use super::table::Table;
 use super::udp::UdpIngress;
 use crate::config::{self, Driver, Encapsulation, Site, Unmatched};
-use crate::host::{Clock, link_key, mailbox, next_epoch, quiet, warn_not_carried};
+use crate::host::{Clock, link_key, mailbox, next_epoch, quiet};
 use crate::link::socket::SocketTx;
 use crate::link::xdp::XdpTx;
 use crate::link::{Rate, Sender, SenderConfig, TxPort};
@@ -51,7 +51,7 @@ struct Common {
 /// Starts everything; datagrams flow when it returns.
 pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let key = link_key(&site)?;
-    warn_not_carried(&site);
+    crate::host::warn_not_carried(&site);
     let socket_driver = site.blue.driver == Driver::Socket;
     let interfaces = if socket_driver { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);

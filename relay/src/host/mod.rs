@@ -14,7 +14,7 @@ pub use clock::Clock;
 pub use control::{Controlled, control};
 pub use mailbox::{Mailbox, MailboxSender, mailbox};
 pub use quiet::quiet;
-pub use report::{Chatter, link_key, print_report, warn_not_carried};
+pub use report::{Chatter, link_key, log_refused_reload, print_report, warn_not_carried};
 pub use state::{RedState, StateError, load_red, next_epoch, store_red};
 pub use udp_drops::udp_drops;
 pub use wait::{Readiness, prepare_lane_thread, wait_until};

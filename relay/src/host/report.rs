@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{Site, StreamKind};
+use crate::config::{Site, SiteErrors, StreamKind};
 use crate::telemetry::counters::{Sample, Subject};
 use crate::telemetry::report::{Occasion, line};
 use crate::wire::LinkKey;
@@ -48,6 +48,15 @@ pub fn warn_not_carried(site: &Site) {
     }
 }
 
+/// Says why a reload changed nothing: a line for each error of the site file.
+pub fn log_refused_reload(error: &anyhow::Error) {
+    tracing::error!("reload refused, the old configuration stays in force");
+    match error.downcast_ref::<SiteErrors>() {
+        None => tracing::error!("{error:#}"),
+        Some(errors) => errors.problems.iter().for_each(|problem| tracing::error!("{}", problem.one_line())),
+    }
+}
+
 /// Keeps log lines about single packets readable: so many per second, and then how many were left out.
 #[derive(Debug)]
 pub struct Chatter {
@@ -71,7 +80,10 @@ impl Chatter {
         if self.since.elapsed() >= Duration::from_secs(1) {
             let left_out = std::mem::take(&mut self.left_out);
             if left_out > 0 {
-                tracing::warn!(left_out, "further lines about refused packets were left out; the counters have them all");
+                tracing::warn!(
+                    left_out,
+                    "further lines about refused packets were left out; the counters have them all"
+                );
             }
             self.since = Instant::now();
             self.lines = 0;

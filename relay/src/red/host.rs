@@ -15,7 +15,7 @@ use super::promise;
 use super::start::order_table;
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Clock, Controlled, MailboxSender, RedState, print_report, store_red, udp_drops, warn_not_carried};
+use crate::host::{Chatter, Clock, Controlled, MailboxSender, RedState, print_report, store_red, udp_drops};
 use crate::link::{LinkLoss, Nanos};
 use crate::steer::RedLink;
 use crate::telemetry::counters::RedCounters;
@@ -244,7 +244,7 @@ impl RedHost {
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.one_line());
         }
-        warn_not_carried(&loaded.site);
+        crate::host::warn_not_carried(&loaded.site);
         let change = config::diff(&self.site, &loaded.site);
         for key in change.restart_needed_by(Role::Red) {
             tracing::warn!(key, "changed in the site file, but takes effect only at the next start");
@@ -277,7 +277,7 @@ impl RedHost {
 impl Controlled for RedHost {
     fn reload(&mut self) {
         if let Err(error) = self.try_reload() {
-            tracing::error!("reload refused, the old configuration stays in force: {error:#}");
+            crate::host::log_refused_reload(&error);
             self.syslog.send(Event::new(Kind::Relay, "reload", "reload refused: the site file has errors"));
         }
     }

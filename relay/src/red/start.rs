@@ -18,7 +18,7 @@ use super::port::{LinkPort, Queues};
 use super::replay::Replay;
 use super::table::Table;
 use crate::config::{Driver, Encapsulation, Site};
-use crate::host::{Chatter, Clock, RedState, link_key, load_red, mailbox, quiet, store_red, warn_not_carried};
+use crate::host::{Chatter, Clock, RedState, link_key, load_red, mailbox, quiet, store_red};
 use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
 use crate::link::{Receiver, ReceiverConfig};
@@ -53,7 +53,7 @@ struct Common {
 /// Starts everything; frames are taken when it returns. Call it inside the control thread's runtime.
 pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let key = link_key(&site)?;
-    warn_not_carried(&site);
+    crate::host::warn_not_carried(&site);
     let interfaces = if site.red.driver == Driver::Socket { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);
     let state = load_red(&site.red.state_dir)?;

@@ -109,12 +109,7 @@ pub fn run(plan: &Plan) -> Result<Outcome> {
     ensure!(count.wrong == 0, "{} datagrams arrived wrong", count.wrong);
     ensure!(count.delivered + count.missing == sent, "{} + {} is not {sent}", count.delivered, count.missing);
     let gbit_s = |time: Duration| (sent as usize * PAYLOAD_BYTES * 8) as f64 / time.as_secs_f64() / 1e9;
-    Ok(Outcome {
-        blue_gbit_s: gbit_s(blue),
-        red_gbit_s: gbit_s(red),
-        recovered: count.recovered,
-        lost: count.missing,
-    })
+    Ok(Outcome { blue_gbit_s: gbit_s(blue), red_gbit_s: gbit_s(red), recovered: count.recovered, lost: count.missing })
 }
 
 impl Round {

@@ -152,6 +152,7 @@ impl BlueHost {
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.one_line());
         }
+        crate::host::warn_not_carried(&loaded.site);
         let change = config::diff(&self.site, &loaded.site);
         for key in change.restart_needed_by(Role::Blue) {
             tracing::warn!(key, "changed in the site file, but takes effect only at the next start");
@@ -186,7 +187,7 @@ impl BlueHost {
 impl Controlled for BlueHost {
     fn reload(&mut self) {
         if let Err(error) = self.try_reload() {
-            tracing::error!("reload refused, the old configuration stays in force: {error:#}");
+            crate::host::log_refused_reload(&error);
             self.syslog.send(Event::new(Kind::Relay, "reload", "reload refused: the site file has errors"));
         }
     }

@@ -48,6 +48,7 @@ struct Common {
 /// Starts everything; datagrams flow when it returns.
 pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let key = link_key(&site)?;
+    crate::host::warn_not_carried(&site);
     let socket_driver = site.blue.driver == Driver::Socket;
     let interfaces = if socket_driver { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);

@@ -16,7 +16,7 @@ pub use control::{Controlled, run};
 pub use lanes::{Lanes, Ready};
 pub use mailbox::Mailbox;
 pub use quiet::quiet;
-pub use report::{Chatter, link_key, print_report};
+pub use report::{Chatter, link_key, log_refused_reload, print_report, warn_not_carried};
 pub use state::{RedState, StateError, load_red, next_epoch, store_red};
 pub use udp_drops::udp_drops;
 pub use wait::{Readiness, prepare_lane_thread, wait_until};

@@ -208,6 +208,7 @@ impl RedHost {
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.one_line());
         }
+        crate::host::warn_not_carried(&loaded.site);
         let change = config::diff(&self.site, &loaded.site);
         for key in change.restart_needed_by(Role::Red) {
             tracing::warn!(key, "changed in the site file, but takes effect only at the next start");
@@ -241,7 +242,7 @@ impl RedHost {
 impl Controlled for RedHost {
     fn reload(&mut self) {
         if let Err(error) = self.try_reload() {
-            tracing::error!("reload refused, the old configuration stays in force: {error:#}");
+            crate::host::log_refused_reload(&error);
             self.syslog.send(Event::new(Kind::Relay, "reload", "reload refused: the site file has errors"));
         }
     }

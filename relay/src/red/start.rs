@@ -49,6 +49,7 @@ struct Common {
 /// Starts everything; frames are taken when it returns. Call it inside the control thread's runtime.
 pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let key = link_key(&site)?;
+    crate::host::warn_not_carried(&site);
     let interfaces = if site.red.driver == Driver::Socket { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);
     let state = load_red(&site.red.state_dir)?;

@@ -237,6 +237,7 @@ impl RxSocket {
             huge_pages: config.huge_pages,
         };
         let (socket, rings, umem) = socket::open_rx(&layout)?;
+        tracing::info!(interface = %config.interface, queue = config.queue, "AF_XDP receives: {:#}", socket.mode());
         Ok(Self { socket, path: RxPath::new(rings.rx, rings.fill), umem })
     }
 

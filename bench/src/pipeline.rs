@@ -81,6 +81,8 @@ impl Sink for Count {
         self.wrong += 1;
     }
 
+    fn tables_differ(&mut self, _: u64) {}
+
     fn stopping(&mut self) {}
 }
 
@@ -139,7 +141,7 @@ impl Round {
             deadline_ns: 5 * MS,
             repair: Arc::new(repair),
         };
-        sender.set_channels(MS, vec![channel], Encoder::new(&[(plan.scheme, BLOCK_SYMBOLS)]), 1);
+        sender.set_channels(MS, vec![channel], Encoder::new(&[(plan.scheme, BLOCK_SYMBOLS)]));
         let mut receiver = Receiver::new(ReceiverConfig {
             key,
             direction: Direction::Forward,

@@ -37,8 +37,8 @@ pub struct LaneHandle {
 pub struct Programs {
     /// Towards the zone.
     pub ingress: BlueIngress,
-    /// On the link; attached for as long as this lives.
-    pub _link: BlueLink,
+    /// On the link.
+    pub link: BlueLink,
     /// Drop events of the first.
     pub events: Option<Events>,
 }
@@ -160,6 +160,13 @@ impl BlueHost {
             Ok(counts) => counts,
             Err(error) => return tracing::warn!("{error}"),
         };
+        let link = self.counters.link();
+        link.control().unmatched.set(counts.other.other + counts.other.malformed);
+        link.control().headers_too_deep.set(counts.other.headers_too_deep);
+        match programs.link.counters() {
+            Ok(counts) => link.control().from_link.set(counts.dropped),
+            Err(error) => tracing::warn!("{error}"),
+        }
         for (slot, kernel) in counts.streams {
             let Some(entry) = self.table.get(slot as u16) else { continue };
             let to = entry.counters.control();

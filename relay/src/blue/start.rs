@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 
 use super::host::{BlueHost, LaneHandle, Programs};
 use super::ingress::{Ingress, KernelSockets};
@@ -62,9 +62,9 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
     let (handles, programs, obtained) = match interfaces {
         None => start_socket(&common)?,
-        Some(interfaces) => start_xdp(&common, &interfaces)?,
+        Some(interfaces) => start_xdp(&common, &interfaces, &notices_here)?,
     };
-    wait_ready(&handles)?;
+    wait_ready(&handles, &notices_here)?;
     tracing::info!(epoch, lanes, "{obtained}");
     let syslog = Syslog::start(Target::resolve(common.site.blue.syslog.as_ref())).context("cannot start syslog")?;
     let mut host = BlueHost {
@@ -136,7 +136,7 @@ fn start_socket(common: &Common) -> anyhow::Result<Started> {
     Ok((vec![lane], None, "driver=socket mode=kernel".to_owned()))
 }
 
-fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started> {
+fn start_xdp(common: &Common, interfaces: &Interfaces, notices: &Receiver<Notice>) -> anyhow::Result<Started> {
     let site = &common.site;
     let options = IngressOptions {
         own_mac: Some(interfaces.zone.mac),
@@ -164,11 +164,11 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
         handles.push(spawn(common, number, port, symbol_bytes, ingress, |_| 0)?);
     }
     // Last, so that no datagram is taken before its lane runs.
-    wait_ready(&handles)?;
+    wait_ready(&handles, notices)?;
     ingress.update(&common.table.rules())?;
     let events = ingress.take_events();
     let obtained = format!("driver=xdp mode={zone_mode} link_mode={link_mode}");
-    Ok((handles, Some(Programs { ingress, _link: link, events }), obtained))
+    Ok((handles, Some(Programs { ingress, link, events }), obtained))
 }
 
 fn open_rx(interface: &str, queue: u32) -> anyhow::Result<RxSocket> {
@@ -248,16 +248,28 @@ where
     Ok(handle)
 }
 
-/// Waits until every lane has its sockets. A lane that dies instead has said why in a notice.
-fn wait_ready(lanes: &[LaneHandle]) -> anyhow::Result<()> {
+/// Waits until every lane has its sockets.
+fn wait_ready(lanes: &[LaneHandle], notices: &Receiver<Notice>) -> anyhow::Result<()> {
     let deadline = std::time::Instant::now() + READY_TIMEOUT;
     for lane in lanes {
-        while !lane.shared.ready.load(std::sync::atomic::Ordering::Acquire) && !lane.thread.is_finished() {
+        while !lane.shared.ready.load(std::sync::atomic::Ordering::Acquire) {
+            if lane.thread.is_finished() {
+                return Err(why_died(notices));
+            }
             anyhow::ensure!(std::time::Instant::now() < deadline, "a lane did not start within {READY_TIMEOUT:?}");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
     Ok(())
+}
+
+/// What a lane said when it died, before anything else could fill the queue.
+fn why_died(notices: &Receiver<Notice>) -> anyhow::Error {
+    let reason = notices.try_iter().find_map(|notice| match notice {
+        Notice::LaneDied { error, .. } => Some(error),
+        Notice::Refused { .. } => None,
+    });
+    reason.unwrap_or_else(|| anyhow::anyhow!("a lane's thread ended at start; see the log above"))
 }
 
 /// Compares a reload's link with the running one.

@@ -12,6 +12,7 @@ use crate::link::{Nanos, SenderChannel};
 use crate::session::{SessionLimit, SharedRate, StreamRules};
 use crate::steer::{self, Protocol, Rule, STREAMS_MAX};
 use crate::telemetry::counters::{BlueCounters, BlueStream, Lanes};
+use crate::wire::table_digest;
 
 /// One UDP stream.
 #[derive(Debug)]
@@ -108,13 +109,9 @@ impl Table {
         Encoder::new(&schemes)
     }
 
-    /// Stands for the table in heartbeats: FNV-1a over channels and types.
+    /// Stands for the table in heartbeats.
     pub fn digest(&self) -> u64 {
-        let mut channels: Vec<_> = self.iter().map(|(_, e)| (e.channel, e.sender.stream_type)).collect();
-        channels.sort_unstable();
-        channels.iter().fold(0xCBF2_9CE4_8422_2325, |hash, (channel, stream_type)| {
-            (hash ^ (u64::from(*channel) << 8 | u64::from(*stream_type))).wrapping_mul(0x0100_0000_01B3)
-        })
+        table_digest(self.iter().map(|(_, entry)| (entry.channel, entry.sender.stream_type)))
     }
 
     /// What the XDP program needs to know. TCP streams are not relayed yet, so that their ports stay the kernel's.

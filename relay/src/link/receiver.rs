@@ -5,7 +5,9 @@ use super::lane::Lane;
 use super::pool::Pool;
 use super::{LANES_MAX, Nanos};
 use crate::fec::{Code, Decoder, Geometry};
-use crate::wire::{Direction, FrameError, Header, Heartbeat, Kind, LinkKey, OpenError, Opener, RecordHead, Verdict};
+use crate::wire::{
+    Direction, FrameError, Header, Heartbeat, Kind, LinkKey, OpenError, Opener, RecordHead, Verdict, table_digest,
+};
 
 /// A lane is silent when nothing came for so many heartbeat periods: two may be lost, three in a row hardly.
 const SILENT_HEARTBEATS: u64 = 3;
@@ -99,6 +101,8 @@ pub trait Sink {
     fn new_epoch(&mut self, epoch: u32);
     /// The sender has a stream that this side has not, or has as another type (its wire numbers).
     fn stream_mismatch(&mut self, channel: u16, theirs: u8, ours: Option<u8>);
+    /// The sender's table of streams is not ours, as its digest says: it may lack one of ours.
+    fn tables_differ(&mut self, digest: u64);
     /// The sender says that it stops.
     fn stopping(&mut self);
 }
@@ -162,6 +166,8 @@ pub struct Receiver {
     longest_burst: u64,
     /// Expected and accepted frames at the last look.
     looked_at: (u64, u64),
+    /// Of our table of streams.
+    digest: u64,
     counters: ReceiverCounters,
 }
 
@@ -182,12 +188,14 @@ impl Receiver {
             heartbeat_ns: DEFAULT_HEARTBEAT_NS,
             longest_burst: 0,
             looked_at: (0, 0),
+            digest: table_digest(std::iter::empty()),
             counters: ReceiverCounters::default(),
         }
     }
 
     /// Replaces the table of channels. A channel keeps its slot for as long as this receiver lives.
     pub fn set_channels(&mut self, channels: &[ReceiverChannel]) {
+        self.digest = table_digest(channels.iter().map(|channel| (channel.channel, channel.stream_type)));
         self.active.fill(false);
         for channel in channels {
             let slot = self.slot(channel.channel).unwrap_or_else(|| {
@@ -405,6 +413,9 @@ impl Receiver {
             if let Some(slot) = slot {
                 self.with_incoming(now, lane, slot, sink, |incoming, context| incoming.heartbeat(context, entry));
             }
+        }
+        if heartbeat.digest != self.digest {
+            sink.tables_differ(heartbeat.digest);
         }
         if heartbeat.stopping {
             sink.stopping();

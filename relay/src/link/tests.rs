@@ -96,6 +96,8 @@ impl Sink for Check {
         panic!("channel {channel}: {theirs} is not {ours:?}");
     }
 
+    fn tables_differ(&mut self, _: u64) {}
+
     fn stopping(&mut self) {
         self.stopping = true;
     }

@@ -51,6 +51,8 @@ pub struct Watch {
     loss_since_report: LinkLoss,
     loss: LinkLoss,
     mismatches: HashSet<(u16, u8)>,
+    /// The digest of BLUE's streams that was told to differ from ours.
+    differs_from: Option<u64>,
 }
 
 /// The RED host.
@@ -191,6 +193,7 @@ impl RedHost {
                         tracing::info!("BLUE says that it stops");
                     }
                 }
+                Notice::TablesDiffer(digest) => self.tables_differ(digest),
                 Notice::Mismatch { channel, theirs, ours } => self.mismatch(channel, theirs, ours),
                 Notice::SessionFailed { stream, session, error } => {
                     if self.chatter.admit() {
@@ -218,6 +221,14 @@ impl RedHost {
                 channel,
                 "BLUE's stream on this channel is of another type than ours; use the same site file on both hosts"
             ),
+        }
+    }
+
+    fn tables_differ(&mut self, digest: u64) {
+        if self.watch.differs_from.replace(digest) != Some(digest) {
+            tracing::warn!(
+                "BLUE's streams differ from this host's: what only one side has is not delivered; use the same site file on both hosts"
+            );
         }
     }
 
@@ -266,6 +277,7 @@ impl RedHost {
         );
         self.table = table;
         self.watch.mismatches.clear();
+        self.watch.differs_from = None;
         self.site.streams = loaded.site.streams;
         self.site.red.interval = loaded.site.red.interval;
         self.site.red.syslog = loaded.site.red.syslog;

@@ -19,6 +19,8 @@ pub enum Notice {
         /// Ours.
         ours: Option<u8>,
     },
+    /// The two files do not have the same streams: the digest of BLUE's.
+    TablesDiffer(u64),
     /// A session cannot be delivered.
     SessionFailed {
         /// Its stream.

@@ -69,7 +69,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
     };
-    wait_ready(&handles)?;
+    wait_ready(&handles, &notices_here)?;
     tracing::info!(lanes, epoch_min = state.epoch, "{obtained}");
     let syslog = Syslog::start(Target::resolve(common.site.red.syslog.as_ref())).context("cannot start syslog")?;
     let host = RedHost {
@@ -202,16 +202,28 @@ where
     Ok(LaneHandle { orders, shared, thread: thread.context("cannot start a lane's thread")? })
 }
 
-/// Waits until every lane runs. A lane that dies instead has said why in a notice.
-fn wait_ready(lanes: &[LaneHandle]) -> anyhow::Result<()> {
+/// Waits until every lane runs.
+fn wait_ready(lanes: &[LaneHandle], notices: &crossbeam_channel::Receiver<Notice>) -> anyhow::Result<()> {
     let deadline = Instant::now() + READY_TIMEOUT;
     for lane in lanes {
-        while !lane.shared.ready.load(Acquire) && !lane.thread.is_finished() {
+        while !lane.shared.ready.load(Acquire) {
+            if lane.thread.is_finished() {
+                return Err(why_died(notices));
+            }
             anyhow::ensure!(Instant::now() < deadline, "a lane did not start within {READY_TIMEOUT:?}");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
     Ok(())
+}
+
+/// What a lane said when it died.
+fn why_died(notices: &crossbeam_channel::Receiver<Notice>) -> anyhow::Error {
+    let reason = notices.try_iter().find_map(|notice| match notice {
+        Notice::LaneDied { error, .. } => Some(error),
+        _ => None,
+    });
+    reason.unwrap_or_else(|| anyhow::anyhow!("a lane's thread ended at start; see the log above"))
 }
 
 /// Orders a lane to take a table.

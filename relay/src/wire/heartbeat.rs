@@ -9,6 +9,15 @@ const FLAG_STOPPING: u8 = 1;
 /// Entries that fit the smallest symbol that a link may have (MTU 576: 500 bytes); more go in further frames.
 pub const STREAM_ENTRIES_MAX: usize = (500 - HEAD_LEN) / ENTRY_LEN;
 
+/// Stands for a table of streams, given as channel and type of each: FNV-1a in the order of channels.
+pub fn table_digest(streams: impl Iterator<Item = (u16, u8)>) -> u64 {
+    let mut streams: Vec<_> = streams.collect();
+    streams.sort_unstable();
+    streams.iter().fold(0xCBF2_9CE4_8422_2325, |hash, (channel, stream_type)| {
+        (hash ^ (u64::from(*channel) << 8 | u64::from(*stream_type))).wrapping_mul(0x0100_0000_01B3)
+    })
+}
+
 /// One channel's cumulative counters on the lane, as of its last closed block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatEntry {

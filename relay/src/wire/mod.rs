@@ -63,7 +63,7 @@ mod replay;
 mod seal;
 
 pub use frame::{FrameError, Header, Kind, Position};
-pub use heartbeat::{Heartbeat, HeartbeatEntry, STREAM_ENTRIES_MAX};
+pub use heartbeat::{Heartbeat, HeartbeatEntry, STREAM_ENTRIES_MAX, table_digest};
 pub use record::{FLAG_END, RecordHead, RecordType};
 pub use replay::{ReplayWindow, Verdict};
 pub use seal::{Direction, LinkKey, OpenError, Opener, Sealer};

@@ -15,7 +15,7 @@ use super::notice::{NOTICES_MAX, Notice};
 use super::table::Table;
 use super::udp::UdpIngress;
 use crate::config::{self, Driver, Encapsulation, Site, Unmatched};
-use crate::host::{Clock, link_key, mailbox, next_epoch, quiet};
+use crate::host::{Clock, check_mtu, check_mtu_if_there, link_key, mailbox, next_epoch, quiet};
 use crate::link::socket::SocketTx;
 use crate::link::xdp::XdpTx;
 use crate::link::{Rate, Sender, SenderConfig, TxPort};
@@ -104,13 +104,7 @@ impl Interfaces {
     fn look(site: &Site) -> anyhow::Result<Self> {
         let zone = interface::info(&site.blue.interface).context("[blue] interface")?;
         let link = interface::info(&site.link.blue.interface).context("[link.blue] interface")?;
-        anyhow::ensure!(
-            link.mtu >= u32::from(site.link.mtu),
-            "[link] mtu = {} is above the MTU of {}, which is {}: set the same on both",
-            site.link.mtu,
-            site.link.blue.interface,
-            link.mtu
-        );
+        check_mtu(&site.link, &site.link.blue, &link)?;
         Ok(Self { zone, link })
     }
 
@@ -123,12 +117,17 @@ type Started = (Vec<LaneHandle>, Option<Programs>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
+    check_mtu_if_there(link, &link.blue)?;
     let symbol_bytes = symbol_size(usize::from(link.mtu), IP_UDP_LEN);
     let from = SocketAddr::from((link.blue.address, 0));
     let to = SocketAddr::from((link.red.address, link.port));
-    let port = SocketTx::open(from, to, symbol_bytes + FRAME_OVERHEAD, tx_frames(&common.table)).with_context(|| {
-        format!("cannot send from {} ([link.blue] address) to {to}; give {} that address", link.blue.address, link.blue.interface)
-    })?;
+    let port =
+        SocketTx::open(from, to, symbol_bytes + FRAME_OVERHEAD, tx_frames(&common.table)).with_context(|| {
+            format!(
+                "cannot send from {} ([link.blue] address) to {to}; give {} that address",
+                link.blue.address, link.blue.interface
+            )
+        })?;
     let kernel = KernelSockets::new(&common.site.blue.interface).context("cannot make kernel sockets")?;
     let ingress = Ingress::new(Vec::new(), Some(kernel));
     let errors = |port: &SocketTx| port.errors().0;

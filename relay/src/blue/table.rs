@@ -55,8 +55,7 @@ impl Table {
     /// The table for `site`. Slots, session counts and rates are taken over from `before`.
     pub fn new(site: &Site, before: Option<&Table>, counters: &BlueCounters) -> anyhow::Result<Self> {
         let mut slots = before.map(|table| table.slots.clone()).unwrap_or_default();
-        let mut table =
-            Self { entries: Vec::new(), by_port: HashMap::new(), slots: HashMap::new() };
+        let mut table = Self { entries: Vec::new(), by_port: HashMap::new(), slots: HashMap::new() };
         for stream in udp_streams(site) {
             let free = slots.len() as u16;
             let slot = *slots.entry(stream.channel).or_insert(free);
@@ -104,8 +103,7 @@ impl Table {
 
     /// An encoder for all streams; makes its plans, so call it outside of a lane.
     pub fn encoder(&self) -> Encoder {
-        let schemes: Vec<_> =
-            self.iter().map(|(_, entry)| (entry.sender.scheme, entry.sender.block_symbols)).collect();
+        let schemes: Vec<_> = self.iter().map(|(_, entry)| (entry.sender.scheme, entry.sender.block_symbols)).collect();
         Encoder::new(&schemes)
     }
 
@@ -138,7 +136,8 @@ impl StreamRules for Table {
 
 impl Entry {
     fn new(stream: &Stream, known: Option<&Entry>, counters: &BlueCounters) -> anyhow::Result<Self> {
-        let limit = known.map_or_else(|| SessionLimit::new(stream.max_sessions), |e| e.limit.with_max(stream.max_sessions));
+        let limit =
+            known.map_or_else(|| SessionLimit::new(stream.max_sessions), |e| e.limit.with_max(stream.max_sessions));
         let same_rate = known.and_then(|entry| entry.rate.clone());
         let rate = stream.rate_bps.map(|bps| {
             same_rate.filter(|rate| rate.bits_per_second() == bps).unwrap_or_else(|| Arc::new(SharedRate::new(bps)))

@@ -4,6 +4,7 @@
 mod clock;
 mod control;
 mod mailbox;
+mod mtu;
 mod quiet;
 mod report;
 mod state;
@@ -13,6 +14,7 @@ mod wait;
 pub use clock::Clock;
 pub use control::{Controlled, control};
 pub use mailbox::{Mailbox, MailboxSender, mailbox};
+pub use mtu::{check_mtu, check_mtu_if_there};
 pub use quiet::quiet;
 pub use report::{Chatter, link_key, print_report};
 pub use state::{RedState, StateError, load_red, next_epoch, store_red};

@@ -170,7 +170,8 @@ impl Egress {
     pub fn give_up(&mut self, now: Nanos, slot: usize) -> u64 {
         let Some(waiting) = self.waiting.get_mut(slot) else { return 0 };
         let mut given_up = 0;
-        while let Some(datagram) = waiting.pop_front_if(|datagram| now.saturating_sub(datagram.since) > WAITING_NS_MAX) {
+        while let Some(datagram) = waiting.pop_front_if(|datagram| now.saturating_sub(datagram.since) > WAITING_NS_MAX)
+        {
             self.waiting_bytes -= datagram.payload.len();
             given_up += 1;
         }

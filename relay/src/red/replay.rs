@@ -117,7 +117,9 @@ impl Sessions {
 
     /// Sends a datagram of a session that has a way out, and counts what became of it.
     fn send(&mut self, entry: &Entry, counters: &RedStream, datagram: Outgoing<'_>) {
-        let Some(exit) = self.by_id.get_mut(&datagram.session).and_then(|session| session.exit.as_mut()) else { return };
+        let Some(exit) = self.by_id.get_mut(&datagram.session).and_then(|session| session.exit.as_mut()) else {
+            return;
+        };
         match self.egress.send(self.now, exit, entry, datagram) {
             Err(reason) => counters.refused.add(reason, 1),
             Ok(Fate::Waits) => {}
@@ -191,7 +193,10 @@ impl Sessions {
             return;
         }
         self.send(entry, counters, Outgoing { slot, session: id, recovered, payload });
-        if ended && !self.egress.waits(slot) && let Some(session) = self.by_id.get_mut(&id) {
+        if ended
+            && !self.egress.waits(slot)
+            && let Some(session) = self.by_id.get_mut(&id)
+        {
             session.exit = None;
         }
     }

@@ -18,7 +18,9 @@ use super::port::{LinkPort, Queues};
 use super::replay::Replay;
 use super::table::Table;
 use crate::config::{Driver, Encapsulation, Site};
-use crate::host::{Chatter, Clock, RedState, link_key, load_red, mailbox, quiet, store_red};
+use crate::host::{
+    Chatter, Clock, RedState, check_mtu, check_mtu_if_there, link_key, load_red, mailbox, quiet, store_red,
+};
 use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
 use crate::link::{Receiver, ReceiverConfig};
@@ -63,8 +65,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
     let (notices, notices_here) = bounded(NOTICES_MAX);
     quiet(&site.link.red.interface);
-    let common =
-        Common { key, clock: Clock::default(), state: state.clone(), table, counters, notices, site };
+    let common = Common { key, clock: Clock::default(), state: state.clone(), table, counters, notices, site };
     let (handles, program, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
@@ -102,13 +103,7 @@ impl Interfaces {
     fn look(site: &Site) -> anyhow::Result<Self> {
         let zone = interface::info(&site.red.interface).context("[red] interface")?;
         let link = interface::info(&site.link.red.interface).context("[link.red] interface")?;
-        anyhow::ensure!(
-            link.mtu >= u32::from(site.link.mtu),
-            "[link] mtu = {} is above the MTU of {}, which is {}: set the same on both",
-            site.link.mtu,
-            site.link.red.interface,
-            link.mtu
-        );
+        check_mtu(&site.link, &site.link.red, &link)?;
         Ok(Self { zone, link })
     }
 
@@ -121,6 +116,7 @@ type Started = (Vec<LaneHandle>, Option<RedLink>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
+    check_mtu_if_there(link, &link.red)?;
     let at = SocketAddr::from((link.red.address, link.port));
     let port = SocketRx::open(at).with_context(|| {
         format!("cannot receive at {at} ([link.red] address and [link] port); give {} that address", link.red.interface)

@@ -22,9 +22,12 @@ fn sessions(driver: &str) {
     flows[2].send(b"one too many").unwrap();
     crosses(&path, &flows[1], &server, b"the second again");
     let third = flows[2].local_addr().unwrap();
-    let told = syslog.until(ARRIVES, |message| message.contains("session_limit")).unwrap_or_else(|all| panic!("{all:#?}"));
+    let told =
+        syslog.until(ARRIVES, |message| message.contains("session_limit")).unwrap_or_else(|all| panic!("{all:#?}"));
     assert!(told.last().unwrap().contains(&third.to_string()), "{told:#?}");
-    path.blue.wait_for_line(0, ARRIVES, |line| line.contains("max_sessions") && line.contains(&third.to_string())).unwrap();
+    path.blue
+        .wait_for_line(0, ARRIVES, |line| line.contains("max_sessions") && line.contains(&third.to_string()))
+        .unwrap();
     await_stats(&path.blue, |line| value(line, "refused.session_limit") == 1);
     let mut refused = 1;
     let deadline = Instant::now() + ARRIVES;

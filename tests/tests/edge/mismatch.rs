@@ -1,9 +1,9 @@
 //! BLUE and RED with different files: RED tells, and nothing gets through that should not.
 
-use lab::{Options, RelayProcess, Role, Site, Stream, TempDir, address, require_root};
+use lab::{Options, RelayProcess, Role, Site, TempDir, address, require_root};
 
 use super::path::{PORT, Path5, relay};
-use super::rig::{ARRIVES, Rig, await_stats, client, crosses, logs, numbers, server, socket, stop, value};
+use super::rig::{ARRIVES, Rig, await_stats, client, crosses, logs, numbers, server, socket, stop, stream, value};
 
 /// Both sides with a file of their own.
 fn start(rig: Rig, blue: &Site, red: &Site) -> (Path5, TempDir) {
@@ -19,7 +19,7 @@ fn start(rig: Rig, blue: &Site, red: &Site) -> (Path5, TempDir) {
 fn a_stream_that_red_does_not_have() {
     require_root!();
     let site = Site::new("xdp").stream(numbers());
-    let more = site.clone().stream(Stream::udp(7, "more", 5007, (address::SERVER, 5007)));
+    let more = site.clone().stream(stream(7, "more", 5007, (address::SERVER, 5007)));
     let (path, _folder) = start(Rig::new(&Options::default()), &more, &site);
     let (numbers, other) = (server(&path.lab), socket(&path.lab.server, (address::SERVER, 5007)));
     client(&path.lab, 5007).send(b"into the void").unwrap();
@@ -34,9 +34,11 @@ fn a_stream_that_red_does_not_have() {
 fn a_stream_that_blue_does_not_have() {
     require_root!();
     let site = Site::new("socket").stream(numbers());
-    let more = site.clone().stream(Stream::udp(7, "more", 5007, (address::SERVER, 5007)));
+    let more = site.clone().stream(stream(7, "more", 5007, (address::SERVER, 5007)));
     let (path, _folder) = start(Rig::new(&Options::default()), &site, &more);
-    path.red.wait_for_line(0, ARRIVES, |line| line.contains("streams differ") && line.contains("same site file")).unwrap();
+    path.red
+        .wait_for_line(0, ARRIVES, |line| line.contains("streams differ") && line.contains("same site file"))
+        .unwrap();
     crosses(&path, &client(&path.lab, PORT), &server(&path.lab), b"the other stream works");
     stop(path);
 }

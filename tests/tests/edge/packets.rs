@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
-use lab::{Options, Site, Stream, address, require_root};
+use lab::{Options, Site, address, require_root};
 
 use super::path::{PORT, Path5};
 use super::raw::{self, Wire};
-use super::rig::{ARRIVES, Rig, client, client_from, count, crosses, logs, next, numbers, server, socket, stop};
+use super::rig::{
+    ARRIVES, Rig, client, client_from, count, crosses, logs, next, numbers, server, socket, stop, stream,
+};
 
 /// From nothing, around the MTU, to nearly the largest.
 const SIZES: [usize; 8] = [0, 1, 1400, 1472, 1473, 8973, 9000, 60_000];
@@ -16,8 +18,8 @@ fn bytes(len: usize) -> Vec<u8> {
 }
 
 fn ipv6(driver: &str) {
-    let to_v6 = Stream::udp(1, "numbers", PORT, (address::SERVER_V6, PORT));
-    let to_v4 = Stream::udp(2, "other", 5002, (address::SERVER, PORT));
+    let to_v6 = stream(1, "numbers", PORT, (address::SERVER_V6, PORT));
+    let to_v4 = stream(2, "other", 5002, (address::SERVER, PORT));
     let path = Rig::new(&Options::default()).start(&Site::new(driver).stream(to_v6).stream(to_v4));
     let (v6, v4) = (socket(&path.lab.server, (address::SERVER_V6, PORT)), server(&path.lab));
     let client_v6: IpAddr = address::CLIENT_V6.into();

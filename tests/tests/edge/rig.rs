@@ -49,6 +49,11 @@ pub fn numbers() -> Stream {
     super::path::stream()
 }
 
+/// Another stream, for as many flows as a test has.
+pub fn stream(channel: u16, name: &str, port: u16, to: impl Into<SocketAddr>) -> Stream {
+    Stream::udp(channel, name, port, to).line("max_sessions = 64")
+}
+
 /// A socket on `host`, bound to `at` (port 0: any), that waits for what arrives no longer than [`ARRIVES`].
 pub fn socket(host: &Host, at: impl Into<SocketAddr>) -> UdpSocket {
     let at = at.into();
@@ -125,7 +130,9 @@ pub fn await_stats(relay: &RelayProcess, test: impl Fn(&str) -> bool) -> String 
         let from = relay.log().len();
         relay.signal(libc::SIGUSR1).expect("it runs");
         // Counters of the kernel's are taken over every 100 ms, by the clock of the relay.
-        if let Ok(line) = relay.wait_for_line(from, Duration::from_millis(150), |line| line.contains("stats ") && test(line)) {
+        if let Ok(line) =
+            relay.wait_for_line(from, Duration::from_millis(150), |line| line.contains("stats ") && test(line))
+        {
             return line;
         }
         assert!(std::time::Instant::now() < deadline, "no such counters:\n{}", relay.log().text());

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lab::{Options, Site, Stream, address, require_root};
+use lab::{Options, Site, address, require_root};
 
 use super::path::PORT;
 use super::raw;
 use super::rig::{
-    ARRIVES, Rig, await_stats, client, client_from, count, crosses, link_count, logs, numbers, server, socket, stop, value,
+    ARRIVES, Rig, await_stats, client, client_from, count, crosses, link_count, logs, numbers, server, socket, stop,
+    stream, value,
 };
 use super::syslog::Syslog;
 
@@ -32,7 +33,7 @@ fn with_stranger() -> Rig {
 fn refused(driver: &str) {
     let rig = with_stranger();
     let syslog = Syslog::start(&rig.lab.blue);
-    let other = Stream::udp(2, "other", OTHER_PORT, (address::SERVER, OTHER_PORT));
+    let other = stream(2, "other", OTHER_PORT, (address::SERVER, OTHER_PORT));
     let site = Site::new(driver).blue(&format!("syslog = \"{}\"", Syslog::TARGET)).stream(numbers()).stream(other);
     let path = rig.start(&site);
     let server = server(&path.lab);
@@ -85,8 +86,10 @@ fn prefixes(driver: &str) {
     let rig = with_stranger();
     let server_port = |port| (address::SERVER, port);
     // Overlapping prefixes in one stream, and in the other only the narrower.
-    let wide = Stream::udp(1, "numbers", PORT, server_port(PORT)).line(&format!("source_ip = [\"{STRANGER}/32\", \"10.71.0.0/16\"]"));
-    let narrow = Stream::udp(2, "narrow", OTHER_PORT, server_port(PORT)).line(&format!("source_ip = [\"{STRANGER}\", \"10.0.0.0/16\"]"));
+    let wide = stream(1, "numbers", PORT, server_port(PORT))
+        .line(&format!("source_ip = [\"{STRANGER}/32\", \"10.71.0.0/16\"]"));
+    let narrow = stream(2, "narrow", OTHER_PORT, server_port(PORT))
+        .line(&format!("source_ip = [\"{STRANGER}\", \"10.0.0.0/16\"]"));
     let path = rig.start(&Site::new(driver).stream(wide).stream(narrow));
     let server = server(&path.lab);
     crosses(&path, &client(&path.lab, PORT), &server, b"wide");

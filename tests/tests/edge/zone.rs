@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use lab::{Options, Site, Stream, address, require_root};
+use lab::{Options, Site, address, require_root};
 
 use super::path::PORT;
 use super::raw::{self, Wire};
-use super::rig::{ARRIVES, Rig, client, client_from, count, crosses, logs, next, numbers, server, socket, stop};
+use super::rig::{
+    ARRIVES, Rig, client, client_from, count, crosses, logs, next, numbers, server, socket, stop, stream,
+};
 
 #[test]
 fn a_server_that_answers_late_gets_everything_in_order() {
@@ -34,8 +36,8 @@ fn a_server_that_answers_late_gets_everything_in_order() {
 #[test]
 fn a_destination_that_never_answers_harms_only_its_own_stream() {
     require_root!();
-    let nobody = Stream::udp(2, "nobody", 5002, ("10.71.3.99".parse::<std::net::Ipv4Addr>().unwrap(), 9));
-    let nowhere = Stream::udp(3, "nowhere", 5003, ("10.99.0.1".parse::<std::net::Ipv4Addr>().unwrap(), 9));
+    let nobody = stream(2, "nobody", 5002, ("10.71.3.99".parse::<std::net::Ipv4Addr>().unwrap(), 9));
+    let nowhere = stream(3, "nowhere", 5003, ("10.99.0.1".parse::<std::net::Ipv4Addr>().unwrap(), 9));
     let path = Rig::new(&Options::default()).start(&Site::new("xdp").stream(numbers()).stream(nobody).stream(nowhere));
     let (good, nobody, nowhere) = (client(&path.lab, PORT), client(&path.lab, 5002), client(&path.lab, 5003));
     let server = server(&path.lab);
@@ -52,7 +54,10 @@ fn a_destination_that_never_answers_harms_only_its_own_stream() {
     let (_, red) = stop(path);
     let stream = |name: &str| red.summary.stream(name).unwrap();
     assert_eq!(stream("numbers").number("delivered").unwrap(), 20);
-    assert_eq!((stream("nobody").number("delivered").unwrap(), stream("nobody").number("refused.no_neighbour").unwrap()), (0, 420));
+    assert_eq!(
+        (stream("nobody").number("delivered").unwrap(), stream("nobody").number("refused.no_neighbour").unwrap()),
+        (0, 420)
+    );
     assert_eq!((stream("nowhere").number("delivered").unwrap(), stream("nowhere").total("refused")), (0, 400));
 }
 
@@ -83,7 +88,7 @@ fn gateway(driver: &str) {
     let far: std::net::Ipv4Addr = "10.99.0.1".parse().unwrap();
     rig.lab.server.ip(&format!("addr add {far}/32 dev lo")).unwrap();
     rig.lab.red.ip(&format!("route add 10.99.0.0/24 via {}", address::SERVER)).unwrap();
-    let path = rig.start(&Site::new(driver).stream(Stream::udp(1, "numbers", PORT, (far, PORT))));
+    let path = rig.start(&Site::new(driver).stream(stream(1, "numbers", PORT, (far, PORT))));
     let server = socket(&path.lab.server, (far, PORT));
     let source = crosses(&path, &client(&path.lab, PORT), &server, b"through a gateway");
     assert_eq!(source.ip(), std::net::IpAddr::from(address::RED));
@@ -129,7 +134,7 @@ fn flows_have_ports_of_their_own_socket() {
 #[test]
 fn delivered_frames_are_red_s_own_and_sound() {
     require_root!();
-    let to_v6 = Stream::udp(2, "six", 5002, (address::SERVER_V6, 5002));
+    let to_v6 = stream(2, "six", 5002, (address::SERVER_V6, 5002));
     let path = Rig::new(&Options::default()).start(&Site::new("xdp").stream(numbers()).stream(to_v6));
     let lab = &path.lab;
     let wire = Wire::open(&lab.server, address::SERVER_IF);
@@ -164,11 +169,7 @@ fn occurs(frames: &[Vec<u8>], bytes: &[u8]) -> bool {
 fn link_frames(driver: &str, sealed: bool) -> bool {
     let rig = Rig::new(&Options::default());
     let site = Site::new(driver).stream(numbers());
-    let path = if sealed {
-        rig.start(&site)
-    } else {
-        rig.start_unsealed(&site)
-    };
+    let path = if sealed { rig.start(&site) } else { rig.start_unsealed(&site) };
     let lab = &path.lab;
     let wire = Wire::open(lab.diode.host(), address::DIODE_BLUE_IF);
     let payload = b"the secret that the client has to tell the server";

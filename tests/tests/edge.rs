@@ -2,6 +2,8 @@
 
 #[path = "edge/limits.rs"]
 mod limits;
+#[path = "edge/links.rs"]
+mod links;
 #[path = "edge/mismatch.rs"]
 mod mismatch;
 #[path = "edge/packets.rs"]

@@ -60,6 +60,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let epoch = next_epoch(&site.blue.state_dir)?;
     quiet(&site.link.blue.interface);
     let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
+    let queue_room = interfaces.as_ref().map_or(0, Interfaces::queue_room);
     let (handles, programs, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces, &notices_here)?,
@@ -79,6 +80,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         obtained,
         tx_frames: 0,
         allowed_before: Vec::new(),
+        emptied_before: Vec::new(),
+        queue_room,
         overflow: std::collections::HashMap::new(),
         chatter: crate::host::Chatter::default(),
     };
@@ -106,6 +109,11 @@ impl Interfaces {
         let link = interface::info(&site.link.blue.interface).context("[link.blue] interface")?;
         check_mtu(&site.link, &site.link.blue, &link)?;
         Ok(Self { zone, link })
+    }
+
+    /// Datagrams that all receive rings of the zone hold.
+    fn queue_room(&self) -> u64 {
+        u64::from(self.zone.rx_queues) * u64::from(RxConfig::new("", 0).ring_size)
     }
 
     fn lanes(&self) -> usize {
@@ -235,6 +243,8 @@ where
         shared: Arc::clone(&shared),
         send_errors,
     };
+    // Before the lane runs: its first heartbeat tells of the table.
+    orders.send(Order::Table(table, encoder)).map_err(|_| anyhow::anyhow!("lane {number} takes no orders"))?;
     let notices = common.notices.clone();
     let thread = std::thread::Builder::new().name(format!("lane {number}")).spawn(move || {
         if let Err(error) = lane.run() {
@@ -242,9 +252,7 @@ where
             let _ = notices.try_send(Notice::LaneDied { lane: number, error });
         }
     });
-    let handle = LaneHandle { orders, shared, thread: thread.context("cannot start a lane's thread")? };
-    handle.orders.send(Order::Table(table, encoder)).map_err(|_| anyhow::anyhow!("lane {number} died at once"))?;
-    Ok(handle)
+    Ok(LaneHandle { orders, shared, thread: thread.context("cannot start a lane's thread")? })
 }
 
 /// Waits until every lane has its sockets.

@@ -2,7 +2,7 @@
 //!
 //! Every session has a connected kernel socket: it reserves the source port and finds the source address by the kernel's
 //! routes. With the socket driver datagrams leave through it; with the XDP driver only those do that are larger than the
-//! MTU (the kernel fragments them) and those that leave by another interface.
+//! path's MTU (the kernel fragments them) and those that leave by another interface.
 
 use std::collections::VecDeque;
 use std::io;
@@ -125,7 +125,7 @@ impl Egress {
         let (Some(xdp), Some(template), Some(next_hop)) = (&mut self.xdp, &mut exit.template, &entry.next_hop) else {
             return through_kernel(&exit.socket, payload);
         };
-        let fits = template.header_len() - ETHERNET_LEN + payload.len() <= xdp.mtu;
+        let fits = template.header_len() - ETHERNET_LEN + payload.len() <= xdp.mtu.min(next_hop.mtu());
         if !fits || next_hop.state() == NextHopState::OtherInterface {
             return through_kernel(&exit.socket, payload);
         }
@@ -233,5 +233,32 @@ fn through_kernel(socket: &UdpSocket, payload: &[u8]) -> Result<Fate, RedRefused
         Ok(_) => Ok(Fate::Sent),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(RedRefused::TxFull),
         Err(_) => Err(RedRefused::SendError),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagram(slot: usize, payload: &[u8]) -> Outgoing<'_> {
+        Outgoing { slot, session: SessionId::default(), recovered: false, payload }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_number_bytes_and_time() {
+        let mut egress = Egress::new(None);
+        for number in 0..WAITING_MAX {
+            assert_eq!(egress.keep(number as Nanos, datagram(0, b"x")), Ok(Fate::Waits));
+        }
+        assert_eq!(egress.keep(0, datagram(0, b"x")), Err(RedRefused::NoNeighbour));
+        assert_eq!(egress.keep(0, datagram(3, b"y")), Ok(Fate::Waits), "another stream has its own room");
+        assert_eq!(egress.give_up(WAITING_NS_MAX + 10, 0), 10);
+        assert_eq!(egress.take_waiting(0).len(), WAITING_MAX - 10);
+        assert!(egress.waits(3) && !egress.waits(0));
+        assert_eq!(egress.take_waiting(3).len(), 1);
+        assert!(!egress.is_waiting());
+        let large = vec![0; 60_000];
+        let kept = (0..1000).take_while(|slot| egress.keep(0, datagram(*slot, &large)).is_ok()).count();
+        assert_eq!(kept, WAITING_BYTES_MAX / large.len());
     }
 }

@@ -44,6 +44,8 @@ pub struct LaneHandle {
 #[derive(Debug, Default)]
 pub struct Watch {
     stored_at: Option<Instant>,
+    /// The last attempt failed, which was told.
+    store_failed: bool,
     /// The alarm was raised.
     down: bool,
     /// BLUE said that it stops, so that silence is no alarm.
@@ -143,7 +145,8 @@ impl RedHost {
         let state = RedState { epoch, floors };
         let new_epoch = state.epoch != self.state.epoch;
         let due = self.watch.stored_at.is_none_or(|at| at.elapsed() >= STORE_EVERY);
-        if !(new_epoch || due || now) || state == self.state {
+        let urgent = new_epoch && !self.watch.store_failed;
+        if !(urgent || due || now) || state == self.state {
             return;
         }
         self.watch.stored_at = Some(Instant::now());
@@ -152,8 +155,17 @@ impl RedHost {
             return;
         }
         match store_red(&self.site.red.state_dir, &state, new_epoch) {
-            Ok(()) => self.state = state,
-            Err(error) => tracing::error!("{error}; until then a restart may accept old frames again"),
+            Ok(()) => {
+                self.state = state;
+                if std::mem::take(&mut self.watch.store_failed) {
+                    tracing::info!("state is written again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.watch.store_failed, true) {
+                    tracing::error!("{error}; until then a restart may accept old frames again");
+                }
+            }
         }
     }
 

@@ -19,7 +19,8 @@ use super::replay::Replay;
 use super::table::Table;
 use crate::config::{Driver, Encapsulation, Site};
 use crate::host::{
-    Chatter, Clock, RedState, check_mtu, check_mtu_if_there, link_key, load_red, mailbox, quiet, store_red,
+    Chatter, Clock, RedState, check_mtu, check_mtu_if_there, link_key, load_red, mailbox, quiet, raise_open_files,
+    store_red,
 };
 use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
@@ -60,6 +61,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let state = load_red(&site.red.state_dir)?;
     // Finds out now, not at the first new epoch, that the folder cannot be written.
     store_red(&site.red.state_dir, &state, false)?;
+    raise_open_files(site.streams.iter().map(|stream| u64::from(stream.max_sessions)).sum());
     let counters = Arc::new(RedCounters::red(lanes));
     let neighbours = interfaces.as_ref().map(|_| Neighbours::start(&site.red.interface)).transpose()?;
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));

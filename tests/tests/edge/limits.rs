@@ -1,10 +1,12 @@
 //! What a stream may use: sessions, rate, block size.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use lab::{Options, Site, require_root};
+use lab::{Options, RelayProcess, Role, Site, address, require_root};
 
-use super::path::{PORT, Path5};
+use super::path::{PORT, Path5, relay};
+use super::raw::{self, Wire};
 use super::rig::{ARRIVES, Rig, await_stats, client, count, crosses, numbers, server, stop, value};
 use super::syslog::Syslog;
 
@@ -58,6 +60,51 @@ fn sessions_xdp() {
 fn sessions_socket() {
     require_root!();
     sessions("socket");
+}
+
+/// More sessions than a process may usually have files open: a system's default limit is 1,024.
+fn many_sessions(driver: &str) {
+    const FLOWS: u16 = 2000;
+    let rig = Rig::new(&Options::default());
+    // A script of its own, because limits are inherited.
+    let script = rig.folder.path().join("limited");
+    let line = format!("#!/bin/sh\nulimit -Sn 1024\nexec {} \"$@\"\n", relay().display());
+    std::fs::write(&script, line).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let stream = lab::Stream::udp(1, "numbers", PORT, (address::SERVER, PORT)).line("max_sessions = 4096");
+    let site_file = Site::new(driver).stream(stream).write(rig.folder.path()).unwrap();
+    let red = RelayProcess::start(&script, Role::Red, &rig.lab.red, &site_file).unwrap();
+    let blue = RelayProcess::start(&script, Role::Blue, &rig.lab.blue, &site_file).unwrap();
+    let path = Path5 { lab: rig.lab, folder: rig.folder, site_file, blue, red };
+    let wire = Wire::open(&path.lab.client, address::CLIENT_IF);
+    let blue_mac = raw::mac(&path.lab.blue, address::BLUE_IF);
+    let server = server(&path.lab);
+    for flow in 0..FLOWS {
+        let ends = (address::CLIENT.into(), address::BLUE.into());
+        let udp = raw::udp(ends.0, ends.1, (20_000 + flow, PORT), &flow.to_be_bytes());
+        let packet = raw::ipv4(address::CLIENT, address::BLUE, &[], 0, &udp);
+        wire.send(&raw::ethernet(blue_mac, wire.mac(), &[], &packet));
+        if flow % 50 == 49 {
+            // In step, so that no buffer decides.
+            for _ in 0..50 {
+                super::rig::next(&path, &server);
+            }
+        }
+    }
+    let (blue, red) = stop(path);
+    assert_eq!((count(&blue, "numbers", "sent"), count(&red, "numbers", "delivered")), (2000, 2000));
+}
+
+#[test]
+fn many_sessions_xdp() {
+    require_root!();
+    many_sessions("xdp");
+}
+
+#[test]
+fn many_sessions_socket() {
+    require_root!();
+    many_sessions("socket");
 }
 
 #[test]

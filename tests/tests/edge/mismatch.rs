@@ -16,6 +16,18 @@ fn start(rig: Rig, blue: &Site, red: &Site) -> (Path5, TempDir) {
 }
 
 #[test]
+fn equal_files_are_no_mismatch() {
+    require_root!();
+    let site = Site::new("xdp").stream(numbers()).stream(stream(7, "more", 5007, (address::SERVER, 5007)));
+    let path = Rig::new(&Options::default()).start(&site);
+    let server = server(&path.lab);
+    crosses(&path, &client(&path.lab, PORT), &server, b"a stream");
+    await_stats(&path.red, |line| value(line, "heartbeats") > 2);
+    let (_, red) = stop(path);
+    assert!(!red.log.text().contains("same site file"), "{}", red.log.text());
+}
+
+#[test]
 fn a_stream_that_red_does_not_have() {
     require_root!();
     let site = Site::new("xdp").stream(numbers());

@@ -83,6 +83,58 @@ fn a_server_that_gets_another_mac_address() {
     stop(path);
 }
 
+#[test]
+fn a_destination_on_red_itself_goes_through_its_kernel() {
+    require_root!();
+    let path =
+        Rig::new(&Options::default()).start(&Site::new("xdp").stream(stream(1, "numbers", PORT, (address::RED, PORT))));
+    let here = socket(&path.lab.red, (address::RED, PORT));
+    crosses(&path, &client(&path.lab, PORT), &here, b"to RED itself");
+    path.red.wait_for_line(0, ARRIVES, |line| line.contains("leaves by lo and not by red0")).unwrap();
+    let (_, red) = stop(path);
+    assert_eq!(count(&red, "numbers", "delivered"), 1);
+}
+
+/// A router behind the server has a smaller MTU: it says so, and later datagrams arrive, in fragments.
+fn narrow_path(driver: &str) {
+    let rig = Rig::new(&Options::default());
+    let far: std::net::Ipv4Addr = "10.98.0.2".parse().unwrap();
+    let beyond = lab::Host::new("beyond").unwrap();
+    let nic = |host, name| lab::Nic { host, name, mac: None };
+    lab::connect(nic(&rig.lab.server, "out0"), nic(&beyond, "far0"), 1200, 1).unwrap();
+    rig.lab.server.ip_batch("addr add 10.98.0.1/24 dev out0\nlink set out0 up").unwrap();
+    rig.lab.server.sysctl("net/ipv4/ip_forward", "1").unwrap();
+    beyond.ip_batch(&format!("addr add {far}/24 dev far0\nlink set far0 up\nroute add default via 10.98.0.1")).unwrap();
+    rig.lab.red.ip(&format!("route add 10.98.0.0/24 via {}", address::SERVER)).unwrap();
+    let path = rig.start(&Site::new(driver).stream(stream(1, "numbers", PORT, (far, PORT))));
+    let server = socket(&beyond, (far, PORT));
+    let client = client(&path.lab, PORT);
+    crosses(&path, &client, &server, b"small");
+    server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let deadline = std::time::Instant::now() + ARRIVES;
+    let mut buffer = [0; 2000];
+    loop {
+        client.send(&[7; 1400]).unwrap();
+        if server.recv(&mut buffer).is_ok_and(|len| len == 1400) {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{}", logs(&path));
+    }
+    stop(path);
+}
+
+#[test]
+fn a_narrow_path_xdp() {
+    require_root!();
+    narrow_path("xdp");
+}
+
+#[test]
+fn a_narrow_path_socket() {
+    require_root!();
+    narrow_path("socket");
+}
+
 fn gateway(driver: &str) {
     let rig = Rig::new(&Options::default());
     let far: std::net::Ipv4Addr = "10.99.0.1".parse().unwrap();

@@ -131,7 +131,7 @@ fn larger_than_a_block() {
     let path = Rig::new(&Options::default()).start(&site);
     let (client, server) = (client(&path.lab, PORT), server(&path.lab));
     crosses(&path, &client, &server, &[1; 5000]);
-    client.send(&[2; 60_000]).unwrap();
+    client.send(&vec![2; 60_000]).unwrap();
     crosses(&path, &client, &server, &[3; 5000]);
     let (blue, red) = stop(path);
     assert_eq!((count(&blue, "numbers", "received"), count(&blue, "numbers", "refused.oversize")), (3, 1));

@@ -6,9 +6,7 @@ use lab::{Options, Site, address, require_root};
 
 use super::path::{PORT, Path5};
 use super::raw::{self, Wire};
-use super::rig::{
-    ARRIVES, Rig, client, client_from, count, crosses, logs, next, numbers, server, socket, stop, stream,
-};
+use super::rig::{Rig, client, client_from, count, crosses, logs, next, numbers, server, socket, stop, stream};
 
 /// From nothing, around the MTU, to nearly the largest.
 const SIZES: [usize; 8] = [0, 1, 1400, 1472, 1473, 8973, 9000, 60_000];
@@ -202,7 +200,6 @@ fn fragments(driver: &str) {
     server.set_read_timeout(Some(std::time::Duration::from_millis(1))).unwrap();
     assert!(server.recv(&mut [0; 64]).is_err());
     super::rig::await_stats(&path.blue, |line| super::rig::value(line, "refused.source") == 2);
-    let _ = ARRIVES;
     stop(path);
 }
 

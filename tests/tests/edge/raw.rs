@@ -196,7 +196,7 @@ pub struct Datagram {
 pub fn datagram(frame: &[u8]) -> Option<Datagram> {
     let (ethernet, packet) = frame.split_at_checked(14)?;
     let (source, destination, udp, header_is_right): (IpAddr, IpAddr, &[u8], bool) = match ethernet[12..] {
-        [0x08, 0x00] if packet.len() >= 28 && packet[0] == 0x45 && packet[9] == UDP && packet[6] & 0x3f == 0 => {
+        [0x08, 0x00] if packet.len() >= 28 && packet[0] == 0x45 && packet[9] == UDP && packet[6].trailing_zeros() >= 6 => {
             let length = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
             let address = |at: usize| Ipv4Addr::from_octets(packet[at..at + 4].try_into().unwrap());
             let right = sum(&[&packet[..IPV4_LEN]]) == 0xffff;

@@ -23,8 +23,8 @@ use crate::telemetry::syslog::{Event, Kind, Syslog};
 pub struct Programs {
     /// Towards the zone.
     pub ingress: BlueIngress,
-    /// On the link; attached for as long as this lives.
-    pub _link: BlueLink,
+    /// On the link.
+    pub link: BlueLink,
     /// Drop events of the first.
     pub events: Option<Events>,
 }
@@ -60,6 +60,10 @@ pub struct BlueHost {
     pub tx_frames: usize,
     /// By slot: datagrams that the XDP program had given to the queues at the last tick.
     pub allowed_before: Vec<u64>,
+    /// By lane: how often its queues had been found empty at the last tick.
+    pub emptied_before: Vec<u64>,
+    /// Datagrams that all queues together hold.
+    pub queue_room: u64,
     /// By slot: what overflowed.
     pub overflow: HashMap<u16, Overflow>,
     /// Limits log lines about single packets.
@@ -113,14 +117,27 @@ impl BlueHost {
         }
     }
 
-    /// Takes over the kernel's counts. What the XDP program had given to the queues by the last tick and no lane has
-    /// taken by now, the queues' rings had no room for.
+    /// Takes over the kernel's counts.
+    ///
+    /// What the XDP program had given to the queues by the last tick and no lane has taken by now either still waits in
+    /// a ring, or found no room there. It does not wait if the queues were empty meanwhile, or if no lane runs any more.
     fn read_programs(&mut self) {
+        let emptied = self.were_queues_empty();
+        let waiting_max = if emptied { 0 } else { self.queue_room };
         let Some(programs) = &self.programs else { return };
         let counts = match programs.ingress.counters() {
             Ok(counts) => counts,
             Err(error) => return tracing::warn!("{error}"),
         };
+        // After the program's counters: whatever they count came before the next time that a queue is empty.
+        self.emptied_before = self.lanes.shared().map(|shared| shared.emptied.get()).collect();
+        let link = self.counters.link();
+        link.control().unmatched.set(counts.other.other + counts.other.malformed);
+        link.control().headers_too_deep.set(counts.other.headers_too_deep);
+        match programs.link.counters() {
+            Ok(counts) => link.control().from_link.set(counts.dropped),
+            Err(error) => tracing::warn!("{error}"),
+        }
         for (slot, kernel) in counts.streams {
             let Some(entry) = self.table.get(slot as u16) else { continue };
             let to = entry.counters.control();
@@ -133,8 +150,16 @@ impl BlueHost {
             let allowed = std::mem::replace(&mut self.allowed_before[index], kernel.allowed);
             let taken: u64 = self.lanes.shared().map(|shared| shared.from_queues[index].get()).sum();
             let overflow = &mut self.overflow.entry(slot as u16).or_default().queues;
-            *overflow = (*overflow).max(allowed.saturating_sub(taken));
+            *overflow = (*overflow).max(allowed.saturating_sub(taken).saturating_sub(waiting_max));
         }
+    }
+
+    /// Was every queue empty at some time since the last tick, or will nobody empty it?
+    fn were_queues_empty(&self) -> bool {
+        self.lanes.states().enumerate().all(|(number, (shared, runs))| {
+            let before = self.emptied_before.get(number).copied().unwrap_or(0);
+            shared.emptied.get() != before || !runs
+        })
     }
 
     /// Takes over what overflowed in front of the lanes. A socket's drops are known only while it is open.

@@ -45,12 +45,14 @@ pub struct Shared {
     pub from_queues: Box<[Counter]>,
     /// Packets from the queues that were no datagrams.
     pub malformed: Counter,
+    /// How often all queues were found empty: whatever came before has been taken, or was dropped.
+    pub emptied: Counter,
 }
 
 impl Default for Shared {
     fn default() -> Self {
         let from_queues = (0..STREAMS_MAX).map(|_| Counter::default()).collect();
-        Self { from_queues, malformed: Counter::default() }
+        Self { from_queues, malformed: Counter::default(), emptied: Counter::default() }
     }
 }
 
@@ -95,6 +97,9 @@ impl<P: TxPort> Lane<P> {
                 wake_at = now;
             }
             let received = self.receive(now);
+            if received == Some(0) {
+                self.shared.emptied.add(1);
+            }
             self.publish(&mut published);
             self.rest(&readiness, received, wake_at)?;
         }

@@ -14,7 +14,7 @@ use super::notice::{NOTICES_MAX, Notice};
 use super::table::Table;
 use super::udp::UdpIngress;
 use crate::config::{self, Driver, Encapsulation, Site, Unmatched};
-use crate::host::{Chatter, Clock, Lanes, link_key, next_epoch, quiet};
+use crate::host::{Chatter, Clock, Lanes, check_mtu, check_mtu_if_there, link_key, next_epoch, quiet};
 use crate::link::socket::SocketTx;
 use crate::link::xdp::XdpTx;
 use crate::link::{Rate, Sender, SenderConfig, TxPort};
@@ -58,6 +58,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let epoch = next_epoch(&site.blue.state_dir)?;
     quiet(&site.link.blue.interface);
     let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
+    let queue_room = interfaces.as_ref().map_or(0, Interfaces::queue_room);
     let (running, programs, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
@@ -76,6 +77,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         obtained,
         tx_frames: 0,
         allowed_before: Vec::new(),
+        emptied_before: Vec::new(),
+        queue_room,
         overflow: std::collections::HashMap::new(),
         chatter: Chatter::default(),
     };
@@ -101,14 +104,13 @@ impl Interfaces {
     fn look(site: &Site) -> anyhow::Result<Self> {
         let zone = interface::info(&site.blue.interface).context("[blue] interface")?;
         let link = interface::info(&site.link.blue.interface).context("[link.blue] interface")?;
-        anyhow::ensure!(
-            link.mtu >= u32::from(site.link.mtu),
-            "[link] mtu = {} is above the MTU of {}, which is {}: set the same on both",
-            site.link.mtu,
-            site.link.blue.interface,
-            link.mtu
-        );
+        check_mtu(&site.link, &site.link.blue, &link)?;
         Ok(Self { zone, link })
+    }
+
+    /// Datagrams that all receive rings of the zone hold.
+    fn queue_room(&self) -> u64 {
+        u64::from(self.zone.rx_queues) * u64::from(RxConfig::new("", 0).ring_size)
     }
 
     fn lanes(&self) -> usize {
@@ -120,6 +122,7 @@ type Started = (Lanes<Order, Shared>, Option<Programs>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
+    check_mtu_if_there(link, &link.blue)?;
     let symbol_bytes = symbol_size(usize::from(link.mtu), IP_UDP_LEN);
     let from = SocketAddr::from((link.blue.address, 0));
     let to = SocketAddr::from((link.red.address, link.port));
@@ -171,7 +174,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     ingress.update(&common.table.rules())?;
     let events = ingress.take_events();
     let obtained = format!("driver=xdp mode={zone_mode} link_mode={link_mode}");
-    Ok((lanes, Some(Programs { ingress, _link: link, events }), obtained))
+    Ok((lanes, Some(Programs { ingress, link, events }), obtained))
 }
 
 fn open_rx(interface: &str, queue: u32) -> anyhow::Result<RxSocket> {
@@ -214,9 +217,9 @@ where
     P::Frame: Send,
 {
     let link = &common.site.link;
-    let mut number = 0;
-    lanes.spawn(|lane, mailbox, shared, ready| {
-        number = lane;
+    // There before the lane runs: its first heartbeat tells of the table.
+    let table = Order::Table(Arc::clone(&common.table), common.table.encoder());
+    lanes.spawn(Some(table), |lane, mailbox, shared, ready| {
         let config = SenderConfig {
             lane: lane as u16,
             epoch: common.epoch,
@@ -240,8 +243,7 @@ where
             send_errors,
         };
         move || lane.run()
-    })?;
-    lanes.order(number, Order::Table(Arc::clone(&common.table), common.table.encoder()))
+    })
 }
 
 /// Compares a reload's link with the running one.

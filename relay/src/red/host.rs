@@ -30,6 +30,8 @@ const ALARM_HEARTBEATS: u64 = 3;
 #[derive(Debug, Default)]
 pub struct Watch {
     stored_at: Option<Instant>,
+    /// The last attempt failed, which was told.
+    store_failed: bool,
     /// The alarm was raised.
     down: bool,
     /// BLUE said that it stops, so that silence is no alarm.
@@ -37,8 +39,8 @@ pub struct Watch {
     loss_since_report: LinkLoss,
     loss: LinkLoss,
     mismatches: HashSet<(u16, u8)>,
-    /// Digest of BLUE's table that was told to differ from ours.
-    differing: Option<u64>,
+    /// The digest of BLUE's streams that was told to differ from ours.
+    differs_from: Option<u64>,
 }
 
 /// The RED host.
@@ -107,7 +109,8 @@ impl RedHost {
         let state = RedState { epoch, floors };
         let new_epoch = state.epoch != self.state.epoch;
         let due = self.watch.stored_at.is_none_or(|at| at.elapsed() >= STORE_EVERY);
-        if !(new_epoch || due || now) || state == self.state {
+        let urgent = new_epoch && !self.watch.store_failed;
+        if !(urgent || due || now) || state == self.state {
             return;
         }
         self.watch.stored_at = Some(Instant::now());
@@ -116,8 +119,17 @@ impl RedHost {
             return;
         }
         match store_red(&self.site.red.state_dir, &state, new_epoch) {
-            Ok(()) => self.state = state,
-            Err(error) => tracing::error!("{error}; until then a restart may accept old frames again"),
+            Ok(()) => {
+                self.state = state;
+                if std::mem::take(&mut self.watch.store_failed) {
+                    tracing::info!("state is written again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.watch.store_failed, true) {
+                    tracing::error!("{error}; until then a restart may accept old frames again");
+                }
+            }
         }
     }
 
@@ -153,13 +165,7 @@ impl RedHost {
                         tracing::info!("BLUE says that it stops");
                     }
                 }
-                Notice::TablesDiffer { digest } => {
-                    if self.watch.differing.replace(digest) != Some(digest) {
-                        tracing::warn!(
-                            "BLUE's file has other streams than this host's; use the same site file on both hosts"
-                        );
-                    }
-                }
+                Notice::TablesDiffer(digest) => self.tables_differ(digest),
                 Notice::Mismatch { channel, theirs, ours } => self.mismatch(channel, theirs, ours),
                 Notice::SessionFailed { stream, session, error } => {
                     if self.chatter.admit() {
@@ -183,6 +189,14 @@ impl RedHost {
             "BLUE has a stream on this channel, this host's file has none: its traffic is dropped"
         };
         tracing::warn!(channel, "{what}; use the same site file on both hosts");
+    }
+
+    fn tables_differ(&mut self, digest: u64) {
+        if self.watch.differs_from.replace(digest) != Some(digest) {
+            tracing::warn!(
+                "BLUE's streams differ from this host's: what only one side has is not delivered; use the same site file on both hosts"
+            );
+        }
     }
 
     fn read_program(&mut self) {
@@ -231,7 +245,7 @@ impl RedHost {
         );
         self.table = table;
         self.watch.mismatches.clear();
-        self.watch.differing = None;
+        self.watch.differs_from = None;
         self.site.streams = loaded.site.streams;
         self.site.red.interval = loaded.site.red.interval;
         self.site.red.syslog = loaded.site.red.syslog;

@@ -16,7 +16,10 @@ use super::port::{LinkPort, Queues};
 use super::replay::Replay;
 use super::table::Table;
 use crate::config::{Driver, Encapsulation, Site};
-use crate::host::{Chatter, Clock, Lanes, RedState, link_key, load_red, quiet, store_red};
+use crate::host::{
+    Chatter, Clock, Lanes, RedState, check_mtu, check_mtu_if_there, link_key, load_red, quiet, raise_open_files,
+    store_red,
+};
 use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
 use crate::link::{Receiver, ReceiverConfig};
@@ -55,6 +58,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let state = load_red(&site.red.state_dir)?;
     // Finds out now, not at the first new epoch, that the folder cannot be written.
     store_red(&site.red.state_dir, &state, false)?;
+    raise_open_files(site.streams.iter().map(|stream| u64::from(stream.max_sessions)).sum());
     let counters = Arc::new(RedCounters::red(lanes));
     let neighbours = interfaces.as_ref().map(|_| Neighbours::start(&site.red.interface)).transpose()?;
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
@@ -97,13 +101,7 @@ impl Interfaces {
     fn look(site: &Site) -> anyhow::Result<Self> {
         let zone = interface::info(&site.red.interface).context("[red] interface")?;
         let link = interface::info(&site.link.red.interface).context("[link.red] interface")?;
-        anyhow::ensure!(
-            link.mtu >= u32::from(site.link.mtu),
-            "[link] mtu = {} is above the MTU of {}, which is {}: set the same on both",
-            site.link.mtu,
-            site.link.red.interface,
-            link.mtu
-        );
+        check_mtu(&site.link, &site.link.red, &link)?;
         Ok(Self { zone, link })
     }
 
@@ -116,6 +114,7 @@ type Started = (Lanes<Order, Shared>, Option<RedLink>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
+    check_mtu_if_there(link, &link.red)?;
     let at = SocketAddr::from((link.red.address, link.port));
     let port = SocketRx::open(at).with_context(|| {
         format!("cannot receive at {at} ([link.red] address and [link] port); give {} that address", link.red.interface)
@@ -178,7 +177,7 @@ where
         pool_bytes: POOL_BYTES,
     });
     receiver.set_channels(common.table.channels());
-    lanes.spawn(|number, mailbox, shared, ready| {
+    lanes.spawn(None, |number, mailbox, shared, ready| {
         let lane = Lane {
             number,
             clock: common.clock,

@@ -107,10 +107,10 @@ impl Outcome {
         let missing = self.received.missing(&self.sent).len() as u64;
         assert_eq!((self.received.corrupt, self.received.foreign, self.received.duplicates()), (0, 0, 0), "{context}");
         assert_eq!(number(blue, "received"), self.sent.total(), "{context}");
-        let refused_by_blue = blue.total("refused.");
+        let refused_by_blue = blue.total("refused");
         assert_eq!(number(blue, "sent") + refused_by_blue, self.sent.total(), "{context}");
-        let lost = red.total("lost.");
-        let refused_by_red = red.total("refused.");
+        let lost = red.total("lost");
+        let refused_by_red = red.total("refused");
         assert_eq!(number(red, "delivered") + refused_by_red + lost, number(blue, "sent"), "{context}");
         assert_eq!(refused_by_blue + lost + refused_by_red + self.received.kernel_drops, missing, "{context}");
     }

@@ -105,6 +105,7 @@ impl<P: LinkPort> Lane<P> {
                 wait_until(&readiness, now, wake_at.min(share_at)).context("cannot wait for frames")?;
             }
         }
+        self.replay.finish();
         self.share();
         Ok(())
     }

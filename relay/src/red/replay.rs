@@ -78,6 +78,16 @@ impl Replay {
         }
     }
 
+    /// Closes the accounts, since nothing more is going to be heard.
+    pub fn finish(&mut self) {
+        for (slot, account) in self.sessions.accounts.iter_mut().enumerate() {
+            account.close();
+            if let Some((_, counters)) = entry(&self.table, slot, self.sessions.lane) {
+                counters.lost.of(RedLost::Unseen).set(account.unseen());
+            }
+        }
+    }
+
     /// Makes sure that what was sent leaves. True: call again soon.
     pub fn end(&mut self) -> Result<bool, crate::xsk::XskError> {
         let egress = &mut self.sessions.egress;
@@ -246,8 +256,10 @@ fn missing_records(
     missing: u32,
 ) {
     if missing > 0 {
+        let account = account(accounts, delivery.slot);
+        account.attribute(delivery.lane, u64::from(missing));
         counters.lost.add(reason, u64::from(missing));
-        account(accounts, delivery.slot).attribute(delivery.lane, u64::from(missing));
+        counters.lost.of(RedLost::Unseen).set(account.unseen());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lab::traffic::{Load, Received, Receiver, Sender, Sent};
@@ -32,11 +32,23 @@ pub fn relay() -> &'static Path {
     })
 }
 
-/// A laboratory, a site, and both relays at work.
-pub struct Path5 {
+/// The full durations of the requirements instead of ones that only find faults (environment `RELAY_SOAK`).
+pub fn is_soak() -> bool {
+    std::env::var_os("RELAY_SOAK").is_some()
+}
+
+/// A laboratory and a site, with no relay on it yet.
+pub struct Ground {
     pub lab: Lab,
     pub folder: TempDir,
     pub site_file: PathBuf,
+    /// Paths stand one at a time: what one needs of the machine must not look like a loss of another.
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// A ground with both relays at work.
+pub struct Path5 {
+    pub ground: Ground,
     pub blue: RelayProcess,
     pub red: RelayProcess,
 }
@@ -55,35 +67,80 @@ pub fn stream() -> Stream {
     Stream::udp(1, "numbers", PORT, (address::SERVER, PORT)).line("max_sessions = 64")
 }
 
+/// A `relay keygen` file named `name` in `folder`.
+pub fn key_file(folder: &Path, name: &str) -> PathBuf {
+    let key = folder.join(name);
+    let made = Command::new(relay()).arg("keygen").arg(&key).output().expect("relay runs");
+    assert!(made.status.success(), "{made:?}");
+    key
+}
+
+impl Ground {
+    /// With a link sealed by a key of its own.
+    pub fn sealed(options: &Options, site: &Site) -> Self {
+        Self::new(options, |folder| site.clone().key_file(&key_file(folder, "link.key")))
+    }
+
+    /// With the site as it is: unsealed, unless it names a key file.
+    pub fn plain(options: &Options, site: &Site) -> Self {
+        Self::new(options, |_| site.clone())
+    }
+
+    fn new(options: &Options, site: impl FnOnce(&Path) -> Site) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let lab = Lab::new(options).expect("a laboratory");
+        let folder = TempDir::new().expect("a folder");
+        let site_file = site(folder.path()).write(folder.path()).expect("a site file");
+        Self { lab, folder, site_file, _alone: alone }
+    }
+
+    /// Starts a relay and waits until it is ready.
+    pub fn relay(&self, role: Role) -> RelayProcess {
+        let host = if role == Role::Blue { &self.lab.blue } else { &self.lab.red };
+        RelayProcess::start(relay(), role, host, &self.site_file).expect("a relay")
+    }
+
+    /// RED first, then BLUE.
+    pub fn start(self) -> Path5 {
+        let red = self.relay(Role::Red);
+        let blue = self.relay(Role::Blue);
+        Path5 { ground: self, blue, red }
+    }
+
+    /// A receiver on the server.
+    pub fn receiver(&self, port: u16, seed: u64) -> Receiver {
+        Receiver::start(&self.lab.server, (address::SERVER, port), seed).expect("a receiver")
+    }
+}
+
 impl Path5 {
     /// RED first, then BLUE, sealed.
     pub fn start(options: &Options, site: &Site) -> Self {
-        let lab = Lab::new(options).expect("a laboratory");
-        let folder = TempDir::new().expect("a folder");
-        let key = folder.path().join("link.key");
-        let made = Command::new(relay()).arg("keygen").arg(&key).output().expect("relay runs");
-        assert!(made.status.success(), "{made:?}");
-        let site_file = site.clone().key_file(&key).write(folder.path()).expect("a site file");
-        let red = RelayProcess::start(relay(), Role::Red, &lab.red, &site_file).expect("RED starts");
-        let blue = RelayProcess::start(relay(), Role::Blue, &lab.blue, &site_file).expect("BLUE starts");
-        Self { lab, folder, site_file, blue, red }
+        Ground::sealed(options, site).start()
     }
 
     /// Sends a load of the client's through BLUE's port to the server and waits for the end.
     pub fn send(&self, load: impl FnOnce(Load) -> Load) -> (Sent, Received) {
         let load = load(Load::new((address::BLUE, PORT), 20_000));
-        let receiver = Receiver::start(&self.lab.server, (address::SERVER, PORT), load.seed).expect("a receiver");
-        let sent = Sender::start(&self.lab.client, load).expect("a sender").join().expect("sent");
+        let receiver = self.ground.receiver(PORT, load.seed);
+        let sent = Sender::start(&self.ground.lab.client, load).expect("a sender").join().expect("sent");
         let received = receiver.finish(&sent, QUIET).expect("received");
         (sent, received)
     }
 
     /// Stops BLUE, then RED, and gives everybody's account.
     pub fn stop(self, sent: Sent, received: Received) -> Outcome {
+        let (blue, red, diode) = self.end();
+        Outcome { sent, received, diode, blue, red }
+    }
+
+    /// Stops BLUE, then RED.
+    pub fn end(self) -> (Stopped, Stopped, Counters) {
         let blue = self.blue.stop().expect("BLUE stops");
         let red = self.red.stop().expect("RED stops");
-        let diode = self.lab.diode.counters().expect("the diode counts");
-        Outcome { sent, received, diode, blue, red }
+        let diode = self.ground.lab.diode.counters().expect("the diode counts");
+        (blue, red, diode)
     }
 }
 
@@ -102,10 +159,10 @@ impl Outcome {
         let missing = self.received.missing(&self.sent).len() as u64;
         assert_eq!((self.received.corrupt, self.received.foreign, self.received.duplicates()), (0, 0, 0), "{context}");
         assert_eq!(number(blue, "received"), self.sent.total(), "{context}");
-        let refused_by_blue = blue.total("refused.");
+        let refused_by_blue = blue.total("refused");
         assert_eq!(number(blue, "sent") + refused_by_blue, self.sent.total(), "{context}");
-        let lost = red.total("lost.");
-        let refused_by_red = red.total("refused.");
+        let lost = red.total("lost");
+        let refused_by_red = red.total("refused");
         assert_eq!(number(red, "delivered") + refused_by_red + lost, number(blue, "sent"), "{context}");
         assert_eq!(refused_by_blue + lost + refused_by_red + self.received.kernel_drops, missing, "{context}");
     }
@@ -115,5 +172,27 @@ impl Outcome {
         let context = format!("{}\n{}", self.blue.log.text(), self.red.log.text());
         self.received.check_complete(&self.sent).unwrap_or_else(|error| panic!("{error:#}\n{context}"));
         self.check_accounts();
+    }
+
+    /// A count of a side's line about the link.
+    pub fn link(&self, role: Role, key: &str) -> u64 {
+        let stopped = if role == Role::Blue { &self.blue } else { &self.red };
+        stopped.summary.find("link", "forward").and_then(|line| line.number(key)).expect("a link line")
+    }
+
+    /// One line for people: what was sent, delivered, recovered, and how long it took.
+    pub fn report(&self, name: &str) {
+        let red = self.red.summary.stream("numbers").unwrap();
+        println!(
+            "{name}: sent {} delivered {} recovered {} lost {} | frames lost {} of {} | p50 {:.0} us p99 {:.0} us",
+            self.sent.total(),
+            self.received.distinct(),
+            red.number("recovered").unwrap(),
+            red.total("lost"),
+            self.diode.dropped,
+            self.diode.dropped + self.diode.forwarded,
+            self.received.latency_us(50.0),
+            self.received.latency_us(99.0),
+        );
     }
 }

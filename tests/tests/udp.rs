@@ -6,5 +6,11 @@ mod beyond;
 mod cost;
 #[path = "udp/delivery.rs"]
 mod delivery;
+#[path = "udp/frames.rs"]
+mod frames;
+#[path = "udp/hostile.rs"]
+mod hostile;
 #[path = "udp/path.rs"]
 mod path;
+#[path = "udp/restart.rs"]
+mod restart;

@@ -13,6 +13,7 @@
 //! ```
 
 mod block;
+mod claim;
 mod emitter;
 mod incoming;
 mod lane;
@@ -27,6 +28,7 @@ pub mod socket;
 mod walker;
 pub mod xdp;
 
+pub use claim::Claim;
 pub use emitter::SenderCounters;
 pub use pacer::Rate;
 pub use port::{RxPort, TxPort};

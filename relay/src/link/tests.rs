@@ -145,6 +145,7 @@ fn make_sender(plan: &Plan, epoch: u32, now: Nanos, faults: Faults) -> Sender<Me
 
 fn make_receiver(plan: &Plan, epoch_min: u32, packet_floors: Vec<(u16, u64)>) -> Receiver {
     let mut receiver = Receiver::new(ReceiverConfig {
+        claim: Claim::first(),
         key: key(plan),
         direction: Direction::Forward,
         epoch_min,

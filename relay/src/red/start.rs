@@ -21,7 +21,7 @@ use crate::config::{Driver, Encapsulation, Site};
 use crate::host::{Chatter, Clock, RedState, link_key, load_red, mailbox, quiet, store_red};
 use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
-use crate::link::{Receiver, ReceiverConfig};
+use crate::link::{Claim, Receiver, ReceiverConfig};
 use crate::packet;
 use crate::steer::{self, RedLink};
 use crate::telemetry::counters::RedCounters;
@@ -43,6 +43,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 struct Common {
     site: Site,
     key: LinkKey,
+    claim: Claim,
     clock: Clock,
     state: RedState,
     table: Arc<Table>,
@@ -64,7 +65,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let (notices, notices_here) = bounded(NOTICES_MAX);
     quiet(&site.link.red.interface);
     let common =
-        Common { key, clock: Clock::default(), state: state.clone(), table, counters, notices, site };
+        Common { key, claim: Claim::first(), clock: Clock::default(), state: state.clone(), table, counters, notices, site };
     let (handles, program, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
@@ -171,6 +172,7 @@ where
     let link = &common.site.link;
     let ip_overhead = if link.encapsulation == Encapsulation::Udp { IP_UDP_LEN } else { 0 };
     let mut receiver = Receiver::new(ReceiverConfig {
+        claim: common.claim.another().context("more queues than receivers can share a link")?,
         key: common.key.clone(),
         direction: Direction::Forward,
         epoch_min: common.state.epoch,

@@ -37,18 +37,21 @@ type Attack = (Vec<u8>, &'static str);
 /// Changes a genuine packet in one of many ways.
 fn attack(random: &mut Random, packet: &[u8], foreign: &Sealer) -> Attack {
     let mut frame = packet[HEADERS_LEN..].to_vec();
-    let reason = match random.below(9) {
+    let reason = match random.below(10) {
         0 => {
             frame.truncate(2 + random.below(46));
             "malformed"
         }
         1 => {
-            frame.truncate(frame.len().max(50) - 1);
+            // Not seen before, so that the tag has to tell.
+            frame[12] ^= 0x10;
+            frame.truncate(frame.len() - 1);
             "bad_tag"
         }
         2 => {
             // Symbol or tag: the header's own fields have reasons of their own.
             let at = 32 + random.below(frame.len() - 32);
+            frame[12] ^= 0x10;
             frame[at] ^= 1 << random.below(8);
             "bad_tag"
         }
@@ -75,6 +78,7 @@ fn attack(random: &mut Random, packet: &[u8], foreign: &Sealer) -> Attack {
             foreign.seal(&Header { packet_number: header.packet_number + 1_000_000, ..header }, &mut frame);
             "bad_tag"
         }
+        8 => "replayed",
         _ => {
             frame.iter_mut().skip(2).for_each(|byte| *byte = random.next() as u8);
             frame[2] = 99;
@@ -113,7 +117,9 @@ fn hostile_link(driver: &str, encapsulated_noise: bool) {
     let receiver = path.ground.receiver(PORT, 1);
     let sender = Sender::start(&lab.client, Load::new((address::BLUE, PORT), 2_000).flows(3)).unwrap();
     assert!(receiver.wait_until(SOON, |received| received.distinct() > 500));
-    let recorded = recorder.take().unwrap();
+    // Source symbols, whose header allows any length.
+    let recorded: Vec<_> =
+        recorder.take().unwrap().into_iter().filter(|packet| packet[HEADERS_LEN + 3] & 0x7f == 0).collect();
     drop(recorder);
     let epoch = super::frames::identity(&recorded[0]).0;
     let foreign = Sealer::new(&LinkKey::sealed([9; 32]), Direction::Forward, epoch + 1);

@@ -62,7 +62,8 @@ impl Ingress {
 
     /// Hands over up to `max` datagrams of each source. Returns how many there were; never waits.
     pub fn receive(&mut self, max: usize, mut each: impl FnMut(Arrival<'_>)) -> usize {
-        let mut count = 0;
+        // First, because datagrams came this way until the XDP program had its rules: those are the older ones.
+        let mut count = self.kernel.as_mut().map_or(0, |kernel| kernel.receive(max, &mut each));
         for queue in &mut self.queues {
             let malformed = &mut self.malformed;
             count += queue.receive(max, |packet| match parse_udp(packet) {
@@ -74,9 +75,6 @@ impl Ingress {
                 }),
                 Err(_) => *malformed += 1,
             });
-        }
-        if let Some(kernel) = &mut self.kernel {
-            count += kernel.receive(max, &mut each);
         }
         count
     }
@@ -154,7 +152,9 @@ fn bound(domain: Domain, address: IpAddr, port: u16, interface: &str) -> io::Res
 fn named(error: &io::Error, port: u16, interface: &str) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => "another program listens there: stop it, or choose another `source_port`",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another `source_port`",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another `source_port`"
+        }
         _ => "check that the interface exists",
     };
     io::Error::new(error.kind(), format!("cannot listen on UDP port {port} of {interface}: {error}; {remedy}"))

@@ -10,7 +10,7 @@
 //! A lane may move to another receiver, as after a change of the card's queues, but only forward.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
 use super::LANES_MAX;
 use crate::wire::PACKET_NUMBER_MAX;

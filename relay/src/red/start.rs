@@ -64,8 +64,16 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
     let (notices, notices_here) = bounded(NOTICES_MAX);
     quiet(&site.link.red.interface);
-    let common =
-        Common { key, claim: Claim::first(), clock: Clock::default(), state: state.clone(), table, counters, notices, site };
+    let common = Common {
+        key,
+        claim: Claim::first(),
+        clock: Clock::default(),
+        state: state.clone(),
+        table,
+        counters,
+        notices,
+        site,
+    };
     let (handles, program, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lab::traffic::{Load, Sender};
-use lab::{Options, Role, Site, Tap, require_root, address};
+use lab::{Options, Role, Site, Tap, address, require_root};
 use relay::wire::{Direction, Header, LinkKey, Sealer};
 
 use super::frames::{HEADERS_LEN, injector, recorder, with_frame};
@@ -95,7 +95,13 @@ fn resident_kib(process: u32) -> u64 {
 }
 
 /// Injects `count` attacks made of `recorded`; what was injected, by reason.
-fn inject(to: &Tap, random: &mut Random, recorded: &[Vec<u8>], foreign: &Sealer, count: usize) -> BTreeMap<&'static str, u64> {
+fn inject(
+    to: &Tap,
+    random: &mut Random,
+    recorded: &[Vec<u8>],
+    foreign: &Sealer,
+    count: usize,
+) -> BTreeMap<&'static str, u64> {
     let mut injected = BTreeMap::new();
     for index in 0..count {
         let packet = &recorded[random.below(recorded.len())];

@@ -205,7 +205,8 @@ fn frames_that_come_again_are_refused_always() {
         assert!(recorded.len() as u64 >= sent.total(), "{} frames recorded", recorded.len());
         let (epoch, next) = recorded.iter().map(|packet| identity(packet)).max().expect("frames");
         // From every port, that is into every queue.
-        let again: Vec<_> = (0..4).flat_map(|port| recorded.iter().map(move |packet| from_port(packet, port))).collect();
+        let again: Vec<_> =
+            (0..4).flat_map(|port| recorded.iter().map(move |packet| from_port(packet, port))).collect();
         all_refused(&path.red, &to, &again, "same RED");
         wait_stored(&path.ground, epoch, next);
         path.red.kill();

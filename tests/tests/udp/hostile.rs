@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lab::traffic::{Load, Sender};
 use lab::{Options, Role, Site, Tap, address, require_root};
-use relay::wire::{Direction, Header, LinkKey, Sealer};
+use relay::wire::{Direction, Header, Kind, LinkKey, Sealer};
 
 use super::frames::{HEADERS_LEN, injector, recorder, with_frame};
 use super::path::{Ground, PORT, QUIET, stream};
@@ -29,6 +29,10 @@ impl Random {
     fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
+}
+
+fn is_source(packet: &[u8]) -> bool {
+    Header::read(&packet[HEADERS_LEN..]).is_ok_and(|header| matches!(header.kind, Kind::Source { .. }))
 }
 
 /// A packet to inject, and the reason for which RED must drop it.
@@ -124,8 +128,7 @@ fn hostile_link(driver: &str, encapsulated_noise: bool) {
     let sender = Sender::start(&lab.client, Load::new((address::BLUE, PORT), 2_000).flows(3)).unwrap();
     assert!(receiver.wait_until(SOON, |received| received.distinct() > 500));
     // Source symbols, whose header allows any length.
-    let recorded: Vec<_> =
-        recorder.take().unwrap().into_iter().filter(|packet| packet[HEADERS_LEN + 3] & 0x7f == 0).collect();
+    let recorded: Vec<_> = recorder.take().unwrap().into_iter().filter(|packet| is_source(packet)).collect();
     drop(recorder);
     let epoch = super::frames::identity(&recorded[0]).0;
     let foreign = Sealer::new(&LinkKey::sealed([9; 32]), Direction::Forward, epoch + 1);

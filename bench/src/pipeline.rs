@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use relay::fec::{Encoder, Protection, RepairTable, Scheme};
 use relay::link::memory::{Faults, MemoryLink};
 use relay::link::{
-    Delivery, Nanos, Receiver, ReceiverChannel, ReceiverConfig, RxPort as _, Sender, SenderChannel, SenderConfig,
-    Settled, Sink,
+    Claim, Delivery, Nanos, Receiver, ReceiverChannel, ReceiverConfig, RxPort as _, Sender, SenderChannel,
+    SenderConfig, Settled, Sink,
 };
 use relay::wire::{Direction, FRAME_OVERHEAD, IP_UDP_LEN, LinkKey, RecordHead, RecordType, symbol_size};
 
@@ -143,6 +143,7 @@ impl Round {
         };
         sender.set_channels(MS, vec![channel], Encoder::new(&[(plan.scheme, BLOCK_SYMBOLS)]));
         let mut receiver = Receiver::new(ReceiverConfig {
+            claim: Claim::first(),
             key,
             direction: Direction::Forward,
             epoch_min: 0,

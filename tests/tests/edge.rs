@@ -8,8 +8,6 @@ mod links;
 mod mismatch;
 #[path = "edge/packets.rs"]
 mod packets;
-#[path = "udp/path.rs"]
-mod path;
 #[path = "edge/privilege.rs"]
 mod privilege;
 #[path = "edge/raw.rs"]

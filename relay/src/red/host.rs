@@ -105,7 +105,13 @@ impl RedHost {
             // A lane without room for the order learns of the epoch from its next frame or from the next tick.
             let _ = self.lanes.order(lane, Order::Epoch(epoch));
         }
-        let floors = current().flat_map(|seen| seen.state.floors.iter().copied()).collect();
+        let mut floors: Vec<_> = current().flat_map(|seen| seen.state.floors.iter().copied()).collect();
+        if epoch == self.state.epoch {
+            // A lane of BLUE that was not heard since our start keeps what is remembered of it.
+            let unheard = self.state.floors.iter().filter(|(lane, _)| !floors.iter().any(|(heard, _)| heard == lane));
+            let unheard: Vec<_> = unheard.copied().collect();
+            floors.extend(unheard);
+        }
         let state = RedState { epoch, floors };
         let new_epoch = state.epoch != self.state.epoch;
         let due = self.watch.stored_at.is_none_or(|at| at.elapsed() >= STORE_EVERY);

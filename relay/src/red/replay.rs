@@ -74,17 +74,23 @@ impl Replay {
         self.table = table;
     }
 
-    /// Gives up what still waits for a neighbour: the relay stops.
-    pub fn stop(&mut self) {
-        (0..self.sessions.egress.waiting_slots()).for_each(|slot| self.sessions.abandon_waiting(&self.table, slot));
-    }
-
     /// Sets the time for what follows, and sends what waited for a neighbour.
     pub fn begin(&mut self, now: Nanos) {
         self.sessions.now = now;
         self.sessions.send_waiting(&self.table);
         if now >= self.sessions.swept_at + SWEEP_NS {
             self.sessions.sweep(&self.table);
+        }
+    }
+
+    /// Gives up what still waits for a neighbour, and closes the accounts: nothing more is going to be heard.
+    pub fn stop(&mut self) {
+        (0..self.sessions.egress.waiting_slots()).for_each(|slot| self.sessions.abandon_waiting(&self.table, slot));
+        for (slot, account) in self.sessions.accounts.iter_mut().enumerate() {
+            account.close();
+            if let Some((_, counters)) = entry(&self.table, slot, self.sessions.lane) {
+                counters.lost.of(RedLost::Unseen).set(account.unseen());
+            }
         }
     }
 
@@ -303,8 +309,10 @@ fn missing_records(
     missing: u32,
 ) {
     if missing > 0 {
+        let account = account(accounts, delivery.slot);
+        account.attribute(delivery.lane, u64::from(missing));
         counters.lost.add(reason, u64::from(missing));
-        account(accounts, delivery.slot).attribute(delivery.lane, u64::from(missing));
+        counters.lost.of(RedLost::Unseen).set(account.unseen());
     }
 }
 

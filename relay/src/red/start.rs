@@ -22,7 +22,7 @@ use crate::host::{
 };
 use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
-use crate::link::{Receiver, ReceiverConfig};
+use crate::link::{Claim, Receiver, ReceiverConfig};
 use crate::packet;
 use crate::steer::{self, RedLink};
 use crate::telemetry::counters::RedCounters;
@@ -42,6 +42,7 @@ const ETHERNET_LEN: u32 = 14;
 struct Common {
     site: Site,
     key: LinkKey,
+    claim: Claim,
     clock: Clock,
     state: RedState,
     table: Arc<Table>,
@@ -64,7 +65,16 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
     let (notices, notices_here) = bounded(NOTICES_MAX);
     quiet(&site.link.red.interface);
-    let common = Common { key, clock: Clock::default(), state: state.clone(), table, counters, notices, site };
+    let common = Common {
+        key,
+        claim: Claim::first(),
+        clock: Clock::default(),
+        state: state.clone(),
+        table,
+        counters,
+        notices,
+        site,
+    };
     let (running, program, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
@@ -168,6 +178,7 @@ where
     let link = &common.site.link;
     let ip_overhead = if link.encapsulation == Encapsulation::Udp { IP_UDP_LEN } else { 0 };
     let mut receiver = Receiver::new(ReceiverConfig {
+        claim: common.claim.another().context("more queues than receivers can share a link")?,
         key: common.key.clone(),
         direction: Direction::Forward,
         epoch_min: common.state.epoch,

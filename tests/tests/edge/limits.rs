@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use lab::{Options, RelayProcess, Role, Site, address, require_root};
 
-use super::path::{PORT, Path5, relay};
 use super::raw::{self, Wire};
 use super::rig::{ARRIVES, Rig, await_stats, client, count, crosses, numbers, server, stop, value};
 use super::syslog::Syslog;
+use lab::path::{Ground, PORT, Path5, relay};
 
 /// Two may, the third may not, until one of them has been silent for long enough.
 fn sessions(driver: &str) {
@@ -17,8 +17,8 @@ fn sessions(driver: &str) {
     let stream = lab::Stream::udp(1, "numbers", PORT, (lab::address::SERVER, PORT));
     let stream = stream.line("max_sessions = 2").line("idle = \"1s\"");
     let path = rig.start(&Site::new(driver).blue(&format!("syslog = \"{}\"", Syslog::TARGET)).stream(stream));
-    let server = server(&path.lab);
-    let flows = [client(&path.lab, PORT), client(&path.lab, PORT), client(&path.lab, PORT)];
+    let server = server(&path.ground.lab);
+    let flows = [client(&path.ground.lab, PORT), client(&path.ground.lab, PORT), client(&path.ground.lab, PORT)];
     crosses(&path, &flows[0], &server, b"first of two");
     crosses(&path, &flows[1], &server, b"second of two");
     flows[2].send(b"one too many").unwrap();
@@ -75,10 +75,10 @@ fn many_sessions(driver: &str) {
     let site_file = Site::new(driver).stream(stream).write(rig.folder.path()).unwrap();
     let red = RelayProcess::start(&script, Role::Red, &rig.lab.red, &site_file).unwrap();
     let blue = RelayProcess::start(&script, Role::Blue, &rig.lab.blue, &site_file).unwrap();
-    let path = Path5 { lab: rig.lab, folder: rig.folder, site_file, blue, red };
-    let wire = Wire::open(&path.lab.client, address::CLIENT_IF);
-    let blue_mac = raw::mac(&path.lab.blue, address::BLUE_IF);
-    let server = server(&path.lab);
+    let path = Path5 { ground: Ground::of(rig.lab, rig.folder, site_file), blue, red };
+    let wire = Wire::open(&path.ground.lab.client, address::CLIENT_IF);
+    let blue_mac = raw::mac(&path.ground.lab.blue, address::BLUE_IF);
+    let server = server(&path.ground.lab);
     for flow in 0..FLOWS {
         let ends = (address::CLIENT.into(), address::BLUE.into());
         let udp = raw::udp(ends.0, ends.1, (20_000 + flow, PORT), &flow.to_be_bytes());
@@ -129,7 +129,7 @@ fn larger_than_a_block() {
     require_root!();
     let site = Site::new("xdp").fec("block_symbols = 4").stream(numbers());
     let path = Rig::new(&Options::default()).start(&site);
-    let (client, server) = (client(&path.lab, PORT), server(&path.lab));
+    let (client, server) = (client(&path.ground.lab, PORT), server(&path.ground.lab));
     crosses(&path, &client, &server, &[1; 5000]);
     client.send(&vec![2; 60_000]).unwrap();
     crosses(&path, &client, &server, &[3; 5000]);

@@ -2,16 +2,16 @@
 
 use lab::{Options, RelayProcess, Role, Site, address, require_root};
 
-use super::path::{PORT, Path5, relay};
 use super::raw::{self, Wire};
 use super::rig::{ARRIVES, Rig, client, crosses, numbers, server, stop};
+use lab::path::{Ground, PORT, Path5, relay};
 
 #[test]
 fn frames_directly_in_ethernet() {
     require_root!();
     let site = Site::new("xdp").link("encapsulation = \"ethernet\"").stream(numbers());
     let path = Path5::start(&Options::default(), &site);
-    let wire = Wire::open(path.lab.diode.host(), address::DIODE_BLUE_IF);
+    let wire = Wire::open(path.ground.lab.diode.host(), address::DIODE_BLUE_IF);
     let (sent, received) = path.send(|load| load.count(2000).flows(3));
     let ip = |frame: &[u8]| [[0x08, 0x00], [0x86, 0xdd]].contains(&[frame[12], frame[13]]);
     assert_eq!(wire.collect(1, std::time::Duration::ZERO, ip).len(), 0, "IP on the link");
@@ -29,9 +29,9 @@ fn frames_to_everyone_without_a_mac_address() {
     std::fs::write(&site_file, text.replace(&mac, "")).unwrap();
     let red = RelayProcess::start(relay(), Role::Red, &rig.lab.red, &site_file).unwrap();
     let blue = RelayProcess::start(relay(), Role::Blue, &rig.lab.blue, &site_file).unwrap();
-    let path = Path5 { lab: rig.lab, folder: rig.folder, site_file, blue, red };
-    let wire = Wire::open(path.lab.diode.host(), address::DIODE_BLUE_IF);
-    crosses(&path, &client(&path.lab, PORT), &server(&path.lab), b"to everyone");
+    let path = Path5 { ground: Ground::of(rig.lab, rig.folder, site_file), blue, red };
+    let wire = Wire::open(path.ground.lab.diode.host(), address::DIODE_BLUE_IF);
+    crosses(&path, &client(&path.ground.lab, PORT), &server(&path.ground.lab), b"to everyone");
     let frames = wire.collect(1, ARRIVES, |_| true);
     assert_eq!(frames[0][..6], [0xff; 6]);
     assert!(raw::datagram(&frames[0]).is_some_and(|frame| frame.checksums || frame.ports.1 == 7400));

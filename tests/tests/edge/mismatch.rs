@@ -2,8 +2,8 @@
 
 use lab::{Options, RelayProcess, Role, Site, TempDir, address, require_root};
 
-use super::path::{PORT, Path5, relay};
 use super::rig::{ARRIVES, Rig, await_stats, client, crosses, logs, numbers, server, socket, stop, stream, value};
+use lab::path::{Ground, PORT, Path5, relay};
 
 /// Both sides with a file of their own.
 fn start(rig: Rig, blue: &Site, red: &Site) -> (Path5, TempDir) {
@@ -12,7 +12,7 @@ fn start(rig: Rig, blue: &Site, red: &Site) -> (Path5, TempDir) {
     let red_file = red.write(red_folder.path()).expect("a site file");
     let red = RelayProcess::start(relay(), Role::Red, &rig.lab.red, &red_file).expect("RED starts");
     let blue = RelayProcess::start(relay(), Role::Blue, &rig.lab.blue, &site_file).expect("BLUE starts");
-    (Path5 { lab: rig.lab, folder: rig.folder, site_file, blue, red }, red_folder)
+    (Path5 { ground: Ground::of(rig.lab, rig.folder, site_file), blue, red }, red_folder)
 }
 
 #[test]
@@ -20,8 +20,8 @@ fn equal_files_are_no_mismatch() {
     require_root!();
     let site = Site::new("xdp").stream(numbers()).stream(stream(7, "more", 5007, (address::SERVER, 5007)));
     let path = Rig::new(&Options::default()).start(&site);
-    let server = server(&path.lab);
-    crosses(&path, &client(&path.lab, PORT), &server, b"a stream");
+    let server = server(&path.ground.lab);
+    crosses(&path, &client(&path.ground.lab, PORT), &server, b"a stream");
     await_stats(&path.red, |line| value(line, "heartbeats") > 2);
     let (_, red) = stop(path);
     assert!(!red.log.text().contains("same site file"), "{}", red.log.text());
@@ -33,10 +33,10 @@ fn a_stream_that_red_does_not_have() {
     let site = Site::new("xdp").stream(numbers());
     let more = site.clone().stream(stream(7, "more", 5007, (address::SERVER, 5007)));
     let (path, _folder) = start(Rig::new(&Options::default()), &more, &site);
-    let (numbers, other) = (server(&path.lab), socket(&path.lab.server, (address::SERVER, 5007)));
-    client(&path.lab, 5007).send(b"into the void").unwrap();
+    let (numbers, other) = (server(&path.ground.lab), socket(&path.ground.lab.server, (address::SERVER, 5007)));
+    client(&path.ground.lab, 5007).send(b"into the void").unwrap();
     path.red.wait_for_line(0, ARRIVES, |line| line.contains("channel=7") && line.contains("same site file")).unwrap();
-    crosses(&path, &client(&path.lab, PORT), &numbers, b"the other stream works");
+    crosses(&path, &client(&path.ground.lab, PORT), &numbers, b"the other stream works");
     other.set_nonblocking(true).unwrap();
     assert!(other.recv(&mut [0; 64]).is_err(), "{}", logs(&path));
     stop(path);
@@ -51,7 +51,7 @@ fn a_stream_that_blue_does_not_have() {
     path.red
         .wait_for_line(0, ARRIVES, |line| line.contains("streams differ") && line.contains("same site file"))
         .unwrap();
-    crosses(&path, &client(&path.lab, PORT), &server(&path.lab), b"the other stream works");
+    crosses(&path, &client(&path.ground.lab, PORT), &server(&path.ground.lab), b"the other stream works");
     stop(path);
 }
 
@@ -68,8 +68,8 @@ fn keys(blue_key: bool, red_key: Option<bool>, reason: &str) {
         Some(same) => site.key_file(&if same { rig.key() } else { other_key }),
     };
     let (path, _folder) = start(rig, &blue, &red);
-    let server = server(&path.lab);
-    client(&path.lab, PORT).send(b"unreadable").unwrap();
+    let server = server(&path.ground.lab);
+    client(&path.ground.lab, PORT).send(b"unreadable").unwrap();
     let key = format!("dropped.{reason}");
     await_stats(&path.red, |line| value(line, &key) > 1);
     server.set_nonblocking(true).unwrap();

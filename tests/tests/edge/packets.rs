@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use lab::{Options, Site, address, require_root};
 
-use super::path::{PORT, Path5};
 use super::raw::{self, Wire};
 use super::rig::{Rig, client, client_from, count, crosses, logs, next, numbers, server, socket, stop, stream};
+use lab::path::{PORT, Path5};
 
 /// From nothing, around the MTU, to nearly the largest.
 const SIZES: [usize; 8] = [0, 1, 1400, 1472, 1473, 8973, 9000, 60_000];
@@ -19,18 +19,18 @@ fn ipv6(driver: &str) {
     let to_v6 = stream(1, "numbers", PORT, (address::SERVER_V6, PORT));
     let to_v4 = stream(2, "other", 5002, (address::SERVER, PORT));
     let path = Rig::new(&Options::default()).start(&Site::new(driver).stream(to_v6).stream(to_v4));
-    let (v6, v4) = (socket(&path.lab.server, (address::SERVER_V6, PORT)), server(&path.lab));
+    let (v6, v4) = (socket(&path.ground.lab.server, (address::SERVER_V6, PORT)), server(&path.ground.lab));
     let client_v6: IpAddr = address::CLIENT_V6.into();
-    let source = crosses(&path, &client_from(&path.lab, client_v6, PORT), &v6, b"six to six");
+    let source = crosses(&path, &client_from(&path.ground.lab, client_v6, PORT), &v6, b"six to six");
     assert_eq!(source.ip(), IpAddr::from(address::RED_V6));
-    crosses(&path, &client(&path.lab, PORT), &v6, b"four to six");
-    crosses(&path, &client_from(&path.lab, client_v6, 5002), &v4, b"six to four");
+    crosses(&path, &client(&path.ground.lab, PORT), &v6, b"four to six");
+    crosses(&path, &client_from(&path.ground.lab, client_v6, 5002), &v4, b"six to four");
     for size in SIZES {
-        crosses(&path, &client_from(&path.lab, client_v6, PORT), &v6, &bytes(size));
+        crosses(&path, &client_from(&path.ground.lab, client_v6, PORT), &v6, &bytes(size));
     }
-    path.lab.client.ip("addr add fd71:1::66/64 dev cli0 nodad").unwrap();
-    client_from(&path.lab, "fd71:1::66".parse().unwrap(), PORT).send(b"not allowed").unwrap();
-    crosses(&path, &client_from(&path.lab, client_v6, PORT), &v6, b"last");
+    path.ground.lab.client.ip("addr add fd71:1::66/64 dev cli0 nodad").unwrap();
+    client_from(&path.ground.lab, "fd71:1::66".parse().unwrap(), PORT).send(b"not allowed").unwrap();
+    crosses(&path, &client_from(&path.ground.lab, client_v6, PORT), &v6, b"last");
     let (blue, _) = stop(path);
     assert_eq!(count(&blue, "numbers", "refused.source"), 1);
 }
@@ -50,7 +50,7 @@ fn ipv6_socket() {
 fn sizes(driver: &str, options: &Options, link_mtu: u32) {
     let site = Site::new(driver).link(&format!("mtu = {link_mtu}")).stream(numbers());
     let path = Rig::new(options).start(&site);
-    let (client, server) = (client(&path.lab, PORT), server(&path.lab));
+    let (client, server) = (client(&path.ground.lab, PORT), server(&path.ground.lab));
     for size in SIZES {
         crosses(&path, &client, &server, &bytes(size));
     }
@@ -112,11 +112,11 @@ struct Crafted {
 impl Crafted {
     fn new(driver: &str) -> Self {
         let path = Rig::new(&Options::default()).start(&Site::new(driver).stream(numbers()));
-        let wire = Wire::open(&path.lab.client, address::CLIENT_IF);
-        let blue_mac = raw::mac(&path.lab.blue, address::BLUE_IF);
-        let server = server(&path.lab);
+        let wire = Wire::open(&path.ground.lab.client, address::CLIENT_IF);
+        let blue_mac = raw::mac(&path.ground.lab.blue, address::BLUE_IF);
+        let server = server(&path.ground.lab);
         // RED learns where the server is before order matters.
-        crosses(&path, &client(&path.lab, PORT), &server, b"first");
+        crosses(&path, &client(&path.ground.lab, PORT), &server, b"first");
         Self { path, wire, blue_mac, server }
     }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use lab::{Options, RelayProcess, Role, Site, require_root};
 
-use super::path::{PORT, Path5, relay};
 use super::rig::{Rig, client, crosses, numbers, server, stop};
+use lab::path::{Ground, PORT, Path5, relay};
 
 /// The relay behind `setpriv`, as nobody; its folder belongs to nobody too.
 fn as_nobody(rig: &Rig) -> PathBuf {
@@ -49,8 +49,8 @@ fn without_privilege_the_socket_driver_works() {
     let nobody = as_nobody(&rig);
     let red = RelayProcess::start(&nobody, Role::Red, &rig.lab.red, &site_file).unwrap();
     let blue = RelayProcess::start(&nobody, Role::Blue, &rig.lab.blue, &site_file).unwrap();
-    let path = Path5 { lab: rig.lab, folder: rig.folder, site_file, blue, red };
-    crosses(&path, &client(&path.lab, PORT), &server(&path.lab), b"unprivileged");
+    let path = Path5 { ground: Ground::of(rig.lab, rig.folder, site_file), blue, red };
+    crosses(&path, &client(&path.ground.lab, PORT), &server(&path.ground.lab), b"unprivileged");
     stop(path);
 }
 

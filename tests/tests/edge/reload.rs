@@ -5,10 +5,10 @@ use std::time::Duration;
 use lab::traffic::{Load, Receiver, Sender};
 use lab::{Options, Site, address, require_root};
 
-use super::path::{PORT, Path5, QUIET};
 use super::rig::{
     ARRIVES, Rig, await_stats, client, client_from, count, crosses, logs, numbers, socket, stop, stream, value,
 };
+use lab::path::{PORT, Path5, QUIET};
 
 /// Behind the steady stream's server address, which a receiver occupies.
 fn to(port: u16) -> (std::net::Ipv4Addr, u16) {
@@ -33,8 +33,8 @@ fn after(driver: &str) -> Site {
 
 /// Writes the path's site file anew and has both read it; each must say what it made of it.
 fn reload(path: &Path5, site: &Site, said: &str) {
-    let site = site.clone().key_file(&path.folder.path().join("link.key"));
-    assert_eq!(site.write(path.folder.path()).unwrap(), path.site_file);
+    let site = site.clone().key_file(&path.ground.folder.path().join("link.key"));
+    assert_eq!(site.write(path.ground.folder.path()).unwrap(), path.ground.site_file);
     for relay in [&path.red, &path.blue] {
         let from = relay.log().len();
         relay.signal(libc::SIGHUP).unwrap();
@@ -46,7 +46,7 @@ fn reloads(driver: &str) {
     let rig = Rig::new(&Options::default());
     rig.lab.client.ip(&format!("addr add {STRANGER}/24 dev cli0")).unwrap();
     let path = rig.start(&before(driver));
-    let lab = &path.lab;
+    let lab = &path.ground.lab;
     let at = |port| socket(&lab.server, to(port));
     let (s6002, s6003, s6033, s6004, s6005) = (at(6002), at(6003), at(6033), at(6004), at(6005));
     let stranger = client_from(lab, STRANGER.parse().unwrap(), 5004);
@@ -111,13 +111,13 @@ fn reloads_socket() {
 fn stops_under_load(driver: &str) {
     let path = Rig::new(&Options::default()).start(&site(driver));
     let load = Load::new((address::BLUE, PORT), 60_000).size(200);
-    let receiver = Receiver::start(&path.lab.server, to(PORT), load.seed).unwrap();
-    let sender = Sender::start(&path.lab.client, load).unwrap();
+    let receiver = Receiver::start(&path.ground.lab.server, to(PORT), load.seed).unwrap();
+    let sender = Sender::start(&path.ground.lab.client, load).unwrap();
     assert!(receiver.wait_until(ARRIVES, |received| received.distinct() > 20_000));
     let line = await_stats(&path.blue, |line| line.contains("stream=numbers"));
     assert!(value(&line, "sent") > 20_000, "{line}");
     await_stats(&path.red, |line| line.contains("link=forward") && value(line, "accepted") > 0);
-    let Path5 { lab: _lab, folder: _folder, blue, red, .. } = path;
+    let Path5 { ground: _ground, blue, red } = path;
     let blue = blue.stop().unwrap();
     // BLUE's port is closed now, which the kernel tells the sender.
     let _ = sender.stop();

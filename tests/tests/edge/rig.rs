@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lab::{Host, Lab, Options, RelayProcess, Role, Site, Stopped, Stream, TempDir, address};
 
-use super::path::{PORT, Path5, relay};
+use lab::path::{Ground, PORT, Path5, relay};
 
 /// Whatever arrives, arrives within this time on a busy machine.
 pub const ARRIVES: Duration = Duration::from_secs(5);
@@ -40,13 +40,13 @@ impl Rig {
         let site_file = site.write(self.folder.path()).expect("a site file");
         let red = RelayProcess::start(relay(), Role::Red, &self.lab.red, &site_file).expect("RED starts");
         let blue = RelayProcess::start(relay(), Role::Blue, &self.lab.blue, &site_file).expect("BLUE starts");
-        Path5 { lab: self.lab, folder: self.folder, site_file, blue, red }
+        Path5 { ground: Ground::of(self.lab, self.folder, site_file), blue, red }
     }
 }
 
 /// The path with one stream to the server, which takes lines for it.
 pub fn numbers() -> Stream {
-    super::path::stream()
+    lab::path::stream()
 }
 
 /// Another stream, for as many flows as a test has.
@@ -103,7 +103,7 @@ pub fn logs(path: &Path5) -> String {
 
 /// Stops both, in order and in time.
 pub fn stop(path: Path5) -> (Stopped, Stopped) {
-    let Path5 { lab: _lab, folder: _folder, blue, red, .. } = path;
+    let Path5 { ground: _ground, blue, red } = path;
     let blue = blue.stop().expect("BLUE stops");
     let red = red.stop().expect("RED stops");
     for stopped in [&blue, &red] {

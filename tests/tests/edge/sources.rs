@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use lab::{Options, Site, address, require_root};
 
-use super::path::PORT;
 use super::raw;
 use super::rig::{
     ARRIVES, Rig, await_stats, client, client_from, count, crosses, link_count, logs, numbers, server, socket, stop,
     stream, value,
 };
 use super::syslog::Syslog;
+use lab::path::PORT;
 
 /// A second address of the client's, of which no list knows.
 const STRANGER: &str = "10.71.1.66";
@@ -36,9 +36,9 @@ fn refused(driver: &str) {
     let other = stream(2, "other", OTHER_PORT, (address::SERVER, OTHER_PORT));
     let site = Site::new(driver).blue(&format!("syslog = \"{}\"", Syslog::TARGET)).stream(numbers()).stream(other);
     let path = rig.start(&site);
-    let server = server(&path.lab);
-    let allowed = client(&path.lab, PORT);
-    let refused = client_from(&path.lab, stranger(), PORT);
+    let server = server(&path.ground.lab);
+    let allowed = client(&path.ground.lab, PORT);
+    let refused = client_from(&path.ground.lab, stranger(), PORT);
     let from_port = refused.local_addr().unwrap().port();
     crosses(&path, &allowed, &server, b"before");
     for _ in 0..100 {
@@ -91,11 +91,11 @@ fn prefixes(driver: &str) {
     let narrow = stream(2, "narrow", OTHER_PORT, server_port(PORT))
         .line(&format!("source_ip = [\"{STRANGER}\", \"10.0.0.0/16\"]"));
     let path = rig.start(&Site::new(driver).stream(wide).stream(narrow));
-    let server = server(&path.lab);
-    crosses(&path, &client(&path.lab, PORT), &server, b"wide");
-    crosses(&path, &client_from(&path.lab, stranger(), PORT), &server, b"narrow within wide");
-    client(&path.lab, OTHER_PORT).send(b"outside of both prefixes").unwrap();
-    crosses(&path, &client_from(&path.lab, stranger(), OTHER_PORT), &server, b"narrow");
+    let server = server(&path.ground.lab);
+    crosses(&path, &client(&path.ground.lab, PORT), &server, b"wide");
+    crosses(&path, &client_from(&path.ground.lab, stranger(), PORT), &server, b"narrow within wide");
+    client(&path.ground.lab, OTHER_PORT).send(b"outside of both prefixes").unwrap();
+    crosses(&path, &client_from(&path.ground.lab, stranger(), OTHER_PORT), &server, b"narrow");
     let (blue, _) = stop(path);
     assert_eq!((count(&blue, "numbers", "refused.source"), count(&blue, "narrow", "refused.source")), (0, 1));
 }
@@ -116,9 +116,9 @@ fn prefixes_socket() {
 fn traffic_of_no_stream_stays_with_the_kernel() {
     require_root!();
     let path = Rig::new(&Options::default()).start(&Site::new("xdp").stream(numbers()));
-    let kernel = socket(&path.lab.blue, (address::BLUE, 6000));
-    crosses(&path, &client(&path.lab, 6000), &kernel, b"for the kernel");
-    crosses(&path, &client(&path.lab, PORT), &server(&path.lab), b"for the stream");
+    let kernel = socket(&path.ground.lab.blue, (address::BLUE, 6000));
+    crosses(&path, &client(&path.ground.lab, 6000), &kernel, b"for the kernel");
+    crosses(&path, &client(&path.ground.lab, PORT), &server(&path.ground.lab), b"for the stream");
     stop(path);
 }
 
@@ -132,8 +132,8 @@ fn traffic_of_no_stream_is_dropped_if_asked_for() {
     let mac = raw::mac(&rig.lab.blue, "blu0").map(|byte| format!("{byte:02x}")).join(":");
     rig.lab.client.ip(&format!("neigh replace {} lladdr {mac} dev cli0 nud permanent", address::BLUE)).unwrap();
     let path = rig.start(&Site::new("xdp").blue("unmatched = \"drop\"").stream(numbers()));
-    client(&path.lab, 6000).send(b"for nobody").unwrap();
-    crosses(&path, &client(&path.lab, PORT), &server(&path.lab), b"for the stream");
+    client(&path.ground.lab, 6000).send(b"for nobody").unwrap();
+    crosses(&path, &client(&path.ground.lab, PORT), &server(&path.ground.lab), b"for the stream");
     assert!(kernel.recv(&mut [0; 64]).is_err(), "{}", logs(&path));
     let (blue, _) = stop(path);
     assert!(link_count(&blue, "unmatched") >= 1, "{}", blue.log.text());

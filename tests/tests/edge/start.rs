@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use lab::{Host, Options, RelayProcess, Role, Site, address, require_root};
 
-use super::path::{PORT, relay};
 use super::rig::{Rig, numbers, socket};
+use lab::path::{PORT, relay};
 
 /// Starts one side with the site's text changed, which must fail; gives what it wrote.
 fn fails(rig: &Rig, role: Role, site: &Site, change: (&str, &str), code: i32) -> String {

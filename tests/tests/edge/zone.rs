@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use lab::{Options, Site, address, require_root};
 
-use super::path::PORT;
 use super::raw::{self, Wire};
 use super::rig::{
     ARRIVES, Rig, client, client_from, count, crosses, logs, next, numbers, server, socket, stop, stream,
 };
+use lab::path::PORT;
 
 #[test]
 fn a_server_that_answers_late_gets_everything_in_order() {
@@ -16,15 +16,15 @@ fn a_server_that_answers_late_gets_everything_in_order() {
     let rig = Rig::new(&Options::default());
     rig.lab.server.ip("link set srv0 arp off").unwrap();
     let path = rig.start(&Site::new("xdp").stream(numbers()));
-    let (client, server) = (client(&path.lab, PORT), server(&path.lab));
+    let (client, server) = (client(&path.ground.lab, PORT), server(&path.ground.lab));
     for number in 0..100_u8 {
         client.send(&[number]).unwrap();
     }
     // The datagrams are on RED when its kernel asks in vain for the second time.
-    let wire = Wire::open(&path.lab.red, address::RED_IF);
+    let wire = Wire::open(&path.ground.lab.red, address::RED_IF);
     let asked = wire.collect(2, ARRIVES, |frame| frame[12..14] == [0x08, 0x06]);
     assert_eq!(asked.len(), 2, "RED does not ask\n{}", logs(&path));
-    path.lab.server.ip("link set srv0 arp on").unwrap();
+    path.ground.lab.server.ip("link set srv0 arp on").unwrap();
     for number in 0..100_u8 {
         assert_eq!(next(&path, &server).0, [number], "{}", logs(&path));
     }
@@ -39,8 +39,9 @@ fn a_destination_that_never_answers_harms_only_its_own_stream() {
     let nobody = stream(2, "nobody", 5002, ("10.71.3.99".parse::<std::net::Ipv4Addr>().unwrap(), 9));
     let nowhere = stream(3, "nowhere", 5003, ("10.99.0.1".parse::<std::net::Ipv4Addr>().unwrap(), 9));
     let path = Rig::new(&Options::default()).start(&Site::new("xdp").stream(numbers()).stream(nobody).stream(nowhere));
-    let (good, nobody, nowhere) = (client(&path.lab, PORT), client(&path.lab, 5002), client(&path.lab, 5003));
-    let server = server(&path.lab);
+    let (good, nobody, nowhere) =
+        (client(&path.ground.lab, PORT), client(&path.ground.lab, 5002), client(&path.ground.lab, 5003));
+    let server = server(&path.ground.lab);
     for _ in 0..400 {
         nobody.send(&[0; 1000]).unwrap();
         nowhere.send(&[0; 1000]).unwrap();
@@ -65,11 +66,11 @@ fn a_destination_that_never_answers_harms_only_its_own_stream() {
 fn a_server_that_gets_another_mac_address() {
     require_root!();
     let path = Rig::new(&Options::default()).start(&Site::new("xdp").stream(numbers()));
-    let (client, server) = (client(&path.lab, PORT), server(&path.lab));
+    let (client, server) = (client(&path.ground.lab, PORT), server(&path.ground.lab));
     crosses(&path, &client, &server, b"to the old address");
     // The server announces its new address, as hosts do (RFC 5227, 3).
-    path.lab.server.sysctl("net/ipv4/conf/srv0/arp_notify", "1").unwrap();
-    path.lab.server.ip("link set srv0 address 02:00:00:00:77:77").unwrap();
+    path.ground.lab.server.sysctl("net/ipv4/conf/srv0/arp_notify", "1").unwrap();
+    path.ground.lab.server.ip("link set srv0 address 02:00:00:00:77:77").unwrap();
     server.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let deadline = std::time::Instant::now() + ARRIVES;
     let mut buffer = [0; 64];
@@ -88,8 +89,8 @@ fn a_destination_on_red_itself_goes_through_its_kernel() {
     require_root!();
     let path =
         Rig::new(&Options::default()).start(&Site::new("xdp").stream(stream(1, "numbers", PORT, (address::RED, PORT))));
-    let here = socket(&path.lab.red, (address::RED, PORT));
-    crosses(&path, &client(&path.lab, PORT), &here, b"to RED itself");
+    let here = socket(&path.ground.lab.red, (address::RED, PORT));
+    crosses(&path, &client(&path.ground.lab, PORT), &here, b"to RED itself");
     path.red.wait_for_line(0, ARRIVES, |line| line.contains("leaves by lo and not by red0")).unwrap();
     let (_, red) = stop(path);
     assert_eq!(count(&red, "numbers", "delivered"), 1);
@@ -108,7 +109,7 @@ fn narrow_path(driver: &str) {
     rig.lab.red.ip(&format!("route add 10.98.0.0/24 via {}", address::SERVER)).unwrap();
     let path = rig.start(&Site::new(driver).stream(stream(1, "numbers", PORT, (far, PORT))));
     let server = socket(&beyond, (far, PORT));
-    let client = client(&path.lab, PORT);
+    let client = client(&path.ground.lab, PORT);
     crosses(&path, &client, &server, b"small");
     server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let deadline = std::time::Instant::now() + ARRIVES;
@@ -141,8 +142,8 @@ fn gateway(driver: &str) {
     rig.lab.server.ip(&format!("addr add {far}/32 dev lo")).unwrap();
     rig.lab.red.ip(&format!("route add 10.99.0.0/24 via {}", address::SERVER)).unwrap();
     let path = rig.start(&Site::new(driver).stream(stream(1, "numbers", PORT, (far, PORT))));
-    let server = socket(&path.lab.server, (far, PORT));
-    let source = crosses(&path, &client(&path.lab, PORT), &server, b"through a gateway");
+    let server = socket(&path.ground.lab.server, (far, PORT));
+    let source = crosses(&path, &client(&path.ground.lab, PORT), &server, b"through a gateway");
     assert_eq!(source.ip(), std::net::IpAddr::from(address::RED));
     stop(path);
 }
@@ -161,8 +162,8 @@ fn a_gateway_socket() {
 
 fn flows(driver: &str) {
     let path = Rig::new(&Options::default()).start(&Site::new(driver).stream(numbers()));
-    let (one, two) = (client(&path.lab, PORT), client(&path.lab, PORT));
-    let server = server(&path.lab);
+    let (one, two) = (client(&path.ground.lab, PORT), client(&path.ground.lab, PORT));
+    let server = server(&path.ground.lab);
     let from = |socket, payload: &[u8]| crosses(&path, socket, &server, payload);
     let (first, second) = (from(&one, b"one"), from(&two, b"two"));
     assert_ne!(first.port(), second.port());
@@ -188,7 +189,7 @@ fn delivered_frames_are_red_s_own_and_sound() {
     require_root!();
     let to_v6 = stream(2, "six", 5002, (address::SERVER_V6, 5002));
     let path = Rig::new(&Options::default()).start(&Site::new("xdp").stream(numbers()).stream(to_v6));
-    let lab = &path.lab;
+    let lab = &path.ground.lab;
     let wire = Wire::open(&lab.server, address::SERVER_IF);
     let (v4, v6) = (server(lab), socket(&lab.server, (address::SERVER_V6, 5002)));
     let (to_v4, to_v6) = (client(lab, PORT), client_from(lab, address::CLIENT_V6.into(), 5002));
@@ -222,7 +223,7 @@ fn link_frames(driver: &str, sealed: bool) -> bool {
     let rig = Rig::new(&Options::default());
     let site = Site::new(driver).stream(numbers());
     let path = if sealed { rig.start(&site) } else { rig.start_unsealed(&site) };
-    let lab = &path.lab;
+    let lab = &path.ground.lab;
     let wire = Wire::open(lab.diode.host(), address::DIODE_BLUE_IF);
     let payload = b"the secret that the client has to tell the server";
     let v6 = client_from(lab, address::CLIENT_V6.into(), PORT);

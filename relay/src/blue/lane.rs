@@ -43,8 +43,6 @@ pub enum Order {
 pub struct Shared {
     /// Datagrams taken from `AF_XDP` queues, by slot.
     pub from_queues: Box<[Counter]>,
-    /// Packets from the queues that were no datagrams.
-    pub malformed: Counter,
     /// How often all queues were found empty: whatever came before has been taken, or was dropped.
     pub emptied: Counter,
 }
@@ -52,7 +50,7 @@ pub struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         let from_queues = (0..STREAMS_MAX).map(|_| Counter::default()).collect();
-        Self { from_queues, malformed: Counter::default(), emptied: Counter::default() }
+        Self { from_queues, emptied: Counter::default() }
     }
 }
 
@@ -193,7 +191,6 @@ impl<P: TxPort> Lane<P> {
     }
 
     fn publish(&self, published: &mut SenderCounters) {
-        self.shared.malformed.set(self.ingress.malformed());
         let now = self.sender.counters();
         if now == *published {
             return;
@@ -206,6 +203,7 @@ impl<P: TxPort> Lane<P> {
             to.bytes.set(now.frame_bytes);
             to.blocks.set(now.blocks);
             to.tx_full.set(now.tx_full);
+            to.malformed.set(self.ingress.malformed());
             to.send_errors.set((self.send_errors)(self.sender.port()));
         }
     }

@@ -110,7 +110,11 @@ impl Interfaces {
 
     /// Datagrams that all receive rings of the zone hold.
     fn queue_room(&self) -> u64 {
-        u64::from(self.zone.rx_queues) * u64::from(RxConfig::new("", 0).ring_size)
+        u64::from(self.zone.rx_queues) * u64::from(self.rx_config("", 0).ring_size)
+    }
+
+    fn rx_config(&self, interface: &str, queue: u32) -> RxConfig {
+        RxConfig::one_of(interface, queue, self.zone.rx_queues)
     }
 
     fn lanes(&self) -> usize {
@@ -154,7 +158,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     let count = interfaces.lanes();
     let mut queues: Vec<Vec<RxSocket>> = (0..count).map(|_| Vec::new()).collect();
     for queue in 0..interfaces.zone.rx_queues {
-        let socket = open_rx(&site.blue.interface, queue)?;
+        let socket = RxSocket::open(&interfaces.rx_config(&site.blue.interface, queue))?;
         ingress.register(queue, std::os::fd::AsFd::as_fd(&socket))?;
         queues[queue as usize % count].push(socket);
     }
@@ -175,10 +179,6 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     let events = ingress.take_events();
     let obtained = format!("driver=xdp mode={zone_mode} link_mode={link_mode}");
     Ok((lanes, Some(Programs { ingress, link, events }), obtained))
-}
-
-fn open_rx(interface: &str, queue: u32) -> anyhow::Result<RxSocket> {
-    Ok(RxSocket::open(&RxConfig::new(interface, queue))?)
 }
 
 fn open_port(common: &Common, interfaces: &Interfaces, lane: usize) -> anyhow::Result<(XdpTx, usize)> {

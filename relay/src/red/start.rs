@@ -145,7 +145,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     let count = interfaces.lanes();
     let mut queues: Vec<Vec<XdpRx>> = (0..count).map(|_| Vec::new()).collect();
     for queue in 0..interfaces.link.rx_queues {
-        let socket = RxSocket::open(&RxConfig::new(&link.red.interface, queue))?;
+        let socket = RxSocket::open(&RxConfig::one_of(&link.red.interface, queue, interfaces.link.rx_queues))?;
         program.register(queue, std::os::fd::AsFd::as_fd(&socket))?;
         queues[queue as usize % count].push(XdpRx::new(socket, stripped));
     }

@@ -1,5 +1,6 @@
 //! One small wrapper per system call: the crate's only `unsafe` besides the child's way into its namespace.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -29,6 +30,46 @@ pub(crate) fn sleep_until(deadline_ns: u64) {
 pub(crate) fn precise_timers() {
     // SAFETY: changes a property of the calling thread only.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
+}
+
+/// Opens a packet socket on an interface of the calling thread's namespace. It hears every frame if `listens`, else none;
+/// it sends in both cases.
+pub(crate) fn packet_socket(interface: &CStr, listens: bool) -> io::Result<OwnedFd> {
+    let protocol = if listens { (libc::ETH_P_ALL as u16).to_be() } else { 0 };
+    // SAFETY: plain numbers in, a new descriptor out.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(protocol)) };
+    check(fd)?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: all zeroes is a valid sockaddr_ll.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol;
+    // SAFETY: a C string that outlives the call.
+    address.sll_ifindex = unsafe { libc::if_nametoindex(interface.as_ptr()) } as i32;
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the address outlives the call and its size is given.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })?;
+    Ok(socket)
+}
+
+/// Sends one packet.
+pub(crate) fn send(socket: impl AsFd, packet: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel only reads the slice, whose size is given.
+    let sent = unsafe { libc::send(socket.as_fd().as_raw_fd(), packet.as_ptr().cast(), packet.len(), 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes one packet without waiting; gives its length, `None` when there is none.
+pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most the slice's size.
+    let len = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+    if len >= 0 {
+        return Ok(Some(len as usize));
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) }
 }
 
 /// Gives the calling thread a new network namespace and returns its handle. The thread stays in it.

@@ -90,7 +90,7 @@ fn check_accepts_every_ready_site_file() {
         }
         let output = check(&path);
         assert_eq!(output.status.code(), Some(0), "{}: {}", path.display(), err(&output));
-        assert!(out(&output).contains(": usable, 1 stream"), "{}", out(&output));
+        assert!(out(&output).contains(": usable, "), "{}", out(&output));
         files += 1;
     }
     assert!(files >= 3, "only {files} site files in config/");

@@ -6,11 +6,8 @@
 //! RELAY_BINARY=target/release/relay cargo test --release -p lab --test figures -- --ignored --nocapture
 //! ```
 
-#[path = "udp/path.rs"]
-mod path;
-
+use lab::path::{Path5, stream};
 use lab::{Loss, Options, Site, require_root};
-use path::{Path5, stream};
 
 /// One line of the table.
 struct Case {

@@ -46,7 +46,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     // cleans up.
     lab::clean_up_on_interrupt();
     let rights = Rights::find();
-    println!("{}", rights.explanation());
+    println!("{}", rights.explanation(&relay));
     let best = match rights {
         Rights::Xdp => "xdp",
         Rights::Namespaces(_) => "socket",

@@ -2,6 +2,7 @@
 //!
 //! Never depends on `relay`: the tasks exist before `relay` can be built.
 
+mod bench;
 mod build_ebpf;
 mod demo;
 mod paths;
@@ -32,6 +33,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Set up, build, lint and test everything
     Test(test_all::Options),
+    /// Measure BLUE's and RED's pipelines on this machine, without a network
+    Bench(build_ebpf::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf(options) => build_ebpf::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test_all::run(&options),
+        Task::Bench(options) => bench::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

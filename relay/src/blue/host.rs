@@ -24,8 +24,8 @@ use crate::telemetry::syslog::{Event, Kind, Syslog};
 pub struct Programs {
     /// Towards the zone.
     pub ingress: BlueIngress,
-    /// On the link; attached for as long as this lives.
-    pub _link: BlueLink,
+    /// On the link.
+    pub link: BlueLink,
     /// Drop events of the first.
     pub events: Option<Events>,
 }
@@ -63,6 +63,10 @@ pub struct BlueHost {
     pub tx_frames: usize,
     /// By slot: datagrams that the XDP program had given to the queues at the last tick.
     pub allowed_before: Vec<u64>,
+    /// By lane: how often its queues had been found empty at the last tick.
+    pub emptied_before: Vec<u64>,
+    /// Datagrams that all queues together hold.
+    pub queue_room: u64,
     /// By slot: what overflowed.
     pub overflow: HashMap<u16, Overflow>,
     /// Limits log lines about single packets.
@@ -116,22 +120,33 @@ impl BlueHost {
         }
     }
 
-    /// Takes over the kernel's counts. What the XDP program had given to the queues by the last tick and no lane has
-    /// taken by now, the queues' rings had no room for.
+    /// Takes over the kernel's counts.
+    ///
+    /// What the XDP program had given to the queues by the last tick and no lane has taken by now either still waits in
+    /// a ring, or found no room there. It does not wait if the queues were empty meanwhile, or if no lane runs any more.
     fn read_programs(&mut self) {
-        let Some(programs) = &self.programs else {
-            for (_, entry) in self.table.tcp() {
-                let [by_source, by_limit] = entry.refused_clients();
-                let to = entry.counters.control();
-                to.refused.of(BlueRefused::Source).set(by_source);
-                to.refused.of(BlueRefused::SessionLimit).set(by_limit);
-            }
-            return;
-        };
+        for (_, entry) in self.table.tcp() {
+            let [by_source, by_limit] = entry.refused_clients();
+            let to = entry.counters.control();
+            to.refused.of(BlueRefused::Source).set(by_source);
+            to.refused.of(BlueRefused::SessionLimit).set(by_limit);
+        }
+        let emptied = self.were_queues_empty();
+        let waiting_max = if emptied { 0 } else { self.queue_room };
+        let Some(programs) = &self.programs else { return };
         let counts = match programs.ingress.counters() {
             Ok(counts) => counts,
             Err(error) => return tracing::warn!("{error}"),
         };
+        // After the program's counters: whatever they count came before the next time that a queue is empty.
+        self.emptied_before = self.lanes.shared().map(|shared| shared.emptied.get()).collect();
+        let link = self.counters.link();
+        link.control().unmatched.set(counts.other.other + counts.other.malformed);
+        link.control().headers_too_deep.set(counts.other.headers_too_deep);
+        match programs.link.counters() {
+            Ok(counts) => link.control().from_link.set(counts.dropped),
+            Err(error) => tracing::warn!("{error}"),
+        }
         for (slot, kernel) in counts.streams {
             let Some(entry) = self.table.get(slot as u16) else { continue };
             let to = entry.counters.control();
@@ -146,8 +161,16 @@ impl BlueHost {
             let allowed = std::mem::replace(&mut self.allowed_before[index], kernel.allowed);
             let taken: u64 = self.lanes.shared().map(|shared| shared.from_queues[index].get()).sum();
             let overflow = &mut self.overflow.entry(slot as u16).or_default().queues;
-            *overflow = (*overflow).max(allowed.saturating_sub(taken));
+            *overflow = (*overflow).max(allowed.saturating_sub(taken).saturating_sub(waiting_max));
         }
+    }
+
+    /// Was every queue empty at some time since the last tick, or will nobody empty it?
+    fn were_queues_empty(&self) -> bool {
+        self.lanes.states().enumerate().all(|(number, (shared, runs))| {
+            let before = self.emptied_before.get(number).copied().unwrap_or(0);
+            shared.emptied.get() != before || !runs
+        })
     }
 
     /// Takes over what overflowed in front of the lanes. A socket's drops are known only while it is open.
@@ -165,6 +188,7 @@ impl BlueHost {
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.one_line());
         }
+        crate::host::warn_not_carried(&loaded.site);
         let change = config::diff(&self.site, &loaded.site);
         for key in change.restart_needed_by(Role::Blue) {
             tracing::warn!(key, "changed in the site file, but takes effect only at the next start");
@@ -202,7 +226,7 @@ impl BlueHost {
 impl Controlled for BlueHost {
     fn reload(&mut self) {
         if let Err(error) = self.try_reload() {
-            tracing::error!("reload refused, the old configuration stays in force: {error:#}");
+            crate::host::log_refused_reload(&error);
             self.syslog.send(Event::new(Kind::Relay, "reload", "reload refused: the site file has errors"));
         }
     }

@@ -70,7 +70,9 @@ impl Ingress {
 
     /// Hands over up to `max` datagrams of each source. Returns how many there were; never waits.
     pub fn receive(&mut self, now: Nanos, max: usize, mut each: impl FnMut(Arrival<'_>)) -> usize {
-        let mut count = 0;
+        // First, because datagrams came this way until the XDP program had its rules: those are the older ones.
+        let look = self.queues.is_empty() || now >= self.kernel_at;
+        let mut count = if look { self.receive_from_kernel(now, max, &mut each) } else { 0 };
         for queue in &mut self.queues {
             let malformed = &mut self.malformed;
             count += queue.receive(max, |packet| match parse_udp(packet) {
@@ -83,13 +85,17 @@ impl Ingress {
                 Err(_) => *malformed += 1,
             });
         }
-        if let Some(kernel) = &mut self.kernel
-            && (count == 0 || now >= self.kernel_at)
-        {
-            self.kernel_at = now + KERNEL_EVERY_NS;
-            count += kernel.receive(max, &mut each);
+        if count == 0 && !look {
+            count = self.receive_from_kernel(now, max, &mut each);
         }
         count
+    }
+}
+
+impl Ingress {
+    fn receive_from_kernel(&mut self, now: Nanos, max: usize, each: &mut impl FnMut(Arrival<'_>)) -> usize {
+        self.kernel_at = now + KERNEL_EVERY_NS;
+        self.kernel.as_mut().map_or(0, |kernel| kernel.receive(max, each))
     }
 }
 

@@ -44,14 +44,14 @@ pub enum Order {
 pub struct Shared {
     /// Datagrams taken from `AF_XDP` queues, by slot.
     pub from_queues: Box<[Counter]>,
-    /// Packets from the queues that were no datagrams.
-    pub malformed: Counter,
+    /// How often all queues were found empty: whatever came before has been taken, or was dropped.
+    pub emptied: Counter,
 }
 
 impl Default for Shared {
     fn default() -> Self {
         let from_queues = (0..STREAMS_MAX).map(|_| Counter::default()).collect();
-        Self { from_queues, malformed: Counter::default() }
+        Self { from_queues, emptied: Counter::default() }
     }
 }
 
@@ -99,6 +99,9 @@ impl<P: TxPort> Lane<P> {
             }
             let received = self.receive(now);
             let fed = self.udp.pump(now, &mut self.feed, &mut self.sender);
+            if received == Some(0) {
+                self.shared.emptied.add(1);
+            }
             self.publish(&mut published);
             if !fed {
                 self.rest(&readiness, received, wake_at)?;
@@ -204,7 +207,6 @@ impl<P: TxPort> Lane<P> {
     }
 
     fn publish(&self, published: &mut SenderCounters) {
-        self.shared.malformed.set(self.ingress.malformed());
         let now = self.sender.counters();
         if now == *published {
             return;
@@ -217,6 +219,7 @@ impl<P: TxPort> Lane<P> {
             to.bytes.set(now.frame_bytes);
             to.blocks.set(now.blocks);
             to.tx_full.set(now.tx_full);
+            to.malformed.set(self.ingress.malformed());
             to.send_errors.set((self.send_errors)(self.sender.port()));
         }
     }

@@ -15,7 +15,7 @@ use super::table::Table;
 use super::tcp::{FeedSender, Listeners, feed};
 use super::udp::UdpIngress;
 use crate::config::{self, Driver, Encapsulation, Site, Unmatched};
-use crate::host::{Chatter, Clock, Lanes, link_key, next_epoch, quiet};
+use crate::host::{Chatter, Clock, Lanes, check_mtu, check_mtu_if_there, link_key, next_epoch, quiet};
 use crate::link::socket::SocketTx;
 use crate::link::xdp::XdpTx;
 use crate::link::{Rate, Sender, SenderConfig, TxPort};
@@ -49,6 +49,7 @@ struct Common {
 /// Starts everything; datagrams flow when it returns.
 pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let key = link_key(&site)?;
+    crate::host::warn_not_carried(&site);
     let socket_driver = site.blue.driver == Driver::Socket;
     let interfaces = if socket_driver { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);
@@ -58,6 +59,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let epoch = next_epoch(&site.blue.state_dir)?;
     quiet(&site.link.blue.interface);
     let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
+    let queue_room = interfaces.as_ref().map_or(0, Interfaces::queue_room);
     let (running, feeds, programs, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
@@ -81,6 +83,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         obtained,
         tx_frames: 0,
         allowed_before: Vec::new(),
+        emptied_before: Vec::new(),
+        queue_room,
         overflow: std::collections::HashMap::new(),
         chatter: Chatter::default(),
     };
@@ -106,14 +110,17 @@ impl Interfaces {
     fn look(site: &Site) -> anyhow::Result<Self> {
         let zone = interface::info(&site.blue.interface).context("[blue] interface")?;
         let link = interface::info(&site.link.blue.interface).context("[link.blue] interface")?;
-        anyhow::ensure!(
-            link.mtu >= u32::from(site.link.mtu),
-            "[link] mtu = {} is above the MTU of {}, which is {}: set the same on both",
-            site.link.mtu,
-            site.link.blue.interface,
-            link.mtu
-        );
+        check_mtu(&site.link, &site.link.blue, &link)?;
         Ok(Self { zone, link })
+    }
+
+    /// Datagrams that all receive rings of the zone hold.
+    fn queue_room(&self) -> u64 {
+        u64::from(self.zone.rx_queues) * u64::from(self.rx_config("", 0).ring_size)
+    }
+
+    fn rx_config(&self, interface: &str, queue: u32) -> RxConfig {
+        RxConfig::one_of(interface, queue, self.zone.rx_queues)
     }
 
     fn lanes(&self) -> usize {
@@ -125,6 +132,7 @@ type Started = (Lanes<Order, Shared>, Vec<FeedSender>, Option<Programs>, String)
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
+    check_mtu_if_there(link, &link.blue)?;
     let symbol_bytes = symbol_size(usize::from(link.mtu), IP_UDP_LEN);
     let from = SocketAddr::from((link.blue.address, 0));
     let to = SocketAddr::from((link.red.address, link.port));
@@ -156,7 +164,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     let count = interfaces.lanes();
     let mut queues: Vec<Vec<RxSocket>> = (0..count).map(|_| Vec::new()).collect();
     for queue in 0..interfaces.zone.rx_queues {
-        let socket = open_rx(&site.blue.interface, queue)?;
+        let socket = RxSocket::open(&interfaces.rx_config(&site.blue.interface, queue))?;
         ingress.register(queue, std::os::fd::AsFd::as_fd(&socket))?;
         queues[queue as usize % count].push(socket);
     }
@@ -177,11 +185,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     ingress.update(&common.table.rules())?;
     let events = ingress.take_events();
     let obtained = format!("driver=xdp mode={zone_mode} link_mode={link_mode}");
-    Ok((lanes, feeds, Some(Programs { ingress, _link: link, events }), obtained))
-}
-
-fn open_rx(interface: &str, queue: u32) -> anyhow::Result<RxSocket> {
-    Ok(RxSocket::open(&RxConfig::new(interface, queue))?)
+    Ok((lanes, feeds, Some(Programs { ingress, link, events }), obtained))
 }
 
 fn open_port(common: &Common, interfaces: &Interfaces, lane: usize) -> anyhow::Result<(XdpTx, usize)> {
@@ -221,9 +225,9 @@ where
 {
     let link = &common.site.link;
     let (feed_sender, feed) = feed().context("cannot make a lane's feed")?;
-    let mut number = 0;
-    lanes.spawn(|lane, mailbox, shared, ready| {
-        number = lane;
+    // There before the lane runs: its first heartbeat tells of the table.
+    let table = Order::Table(Arc::clone(&common.table), common.table.encoder());
+    lanes.spawn(Some(table), |lane, mailbox, shared, ready| {
         let config = SenderConfig {
             lane: lane as u16,
             epoch: common.epoch,
@@ -249,7 +253,6 @@ where
         };
         move || lane.run()
     })?;
-    lanes.order(number, Order::Table(Arc::clone(&common.table), common.table.encoder()))?;
     Ok(feed_sender)
 }
 

@@ -46,8 +46,9 @@ Environment:
                     such as `info,relay::link=debug`
 
 Privilege:
-  driver = \"xdp\" needs CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_IPC_LOCK, as the systemd
-  units in config/ give them; driver = \"socket\" needs none.
+  driver = \"xdp\" needs CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON and CAP_IPC_LOCK, as
+  the systemd units in config/ give them; driver = \"socket\" needs none, but for ports below
+  1024 CAP_NET_BIND_SERVICE.
 
 Exit codes: 0 stopped on request, 1 failed at run time, 2 bad usage or site file.";
 

@@ -110,12 +110,10 @@ fn host_keys(role: Role, old: &Host, new: &Host, change: &mut Change) {
         ("interface", old.interface != new.interface),
         ("driver", old.driver != new.driver),
         ("state_dir", old.state_dir != new.state_dir),
-    ];
-    let live = [
-        ("interval", old.interval != new.interval),
-        ("syslog", old.syslog != new.syslog),
+        // Fixed in the XDP program when it is loaded.
         ("unmatched", old.unmatched != new.unmatched),
     ];
+    let live = [("interval", old.interval != new.interval), ("syslog", old.syslog != new.syslog)];
     let full = |pair: (&str, bool)| pair.1.then(|| format!("{role}.{}", pair.0));
     change.restart_needed.extend(restart.into_iter().filter_map(full));
     change.live.extend(live.into_iter().filter_map(full));

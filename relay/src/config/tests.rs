@@ -371,9 +371,9 @@ fn a_change_is_sorted_into_live_and_restart() {
     let change = diff(&old, &parse_text(&text).unwrap().site);
     assert_eq!((change.added.as_slice(), change.removed.as_slice()), ([3].as_slice(), [2].as_slice()));
     assert_eq!(change.changed, [StreamChange { channel: 1, keys: vec!["source_ip", "fec"] }]);
-    assert_eq!(change.live, ["blue.interval", "blue.unmatched"]);
-    assert_eq!(change.restart_needed, ["link.mtu", "red.interface"]);
-    assert_eq!(change.restart_needed_by(Role::Blue).collect::<Vec<_>>(), ["link.mtu"]);
+    assert_eq!(change.live, ["blue.interval"]);
+    assert_eq!(change.restart_needed, ["link.mtu", "blue.unmatched", "red.interface"]);
+    assert_eq!(change.restart_needed_by(Role::Blue).collect::<Vec<_>>(), ["link.mtu", "blue.unmatched"]);
     assert_eq!(change.restart_needed_by(Role::Red).count(), 2);
 }
 

@@ -49,8 +49,13 @@ impl<O, S> Default for Lanes<O, S> {
 }
 
 impl<O: Send + 'static, S: Default + Send + Sync + 'static> Lanes<O, S> {
-    /// Starts the next lane, which `make` prepares here and which then runs on a thread of its own.
-    pub fn spawn<F>(&mut self, make: impl FnOnce(usize, Mailbox<O>, Arc<S>, Ready) -> F) -> anyhow::Result<()>
+    /// Starts the next lane, which `make` prepares here and which then runs on a thread of its own. It finds
+    /// `first_order` there when it begins.
+    pub fn spawn<F>(
+        &mut self,
+        first_order: Option<O>,
+        make: impl FnOnce(usize, Mailbox<O>, Arc<S>, Ready) -> F,
+    ) -> anyhow::Result<()>
     where
         F: FnOnce() -> anyhow::Result<()> + Send + 'static,
     {
@@ -58,6 +63,9 @@ impl<O: Send + 'static, S: Default + Send + Sync + 'static> Lanes<O, S> {
         let (orders, mailbox) = mailbox().context("cannot make a lane's mailbox")?;
         let (shared, ready) = (Arc::new(S::default()), Ready::default());
         let run = make(number, mailbox, Arc::clone(&shared), ready.clone());
+        if let Some(order) = first_order {
+            orders.send(order).map_err(|_| anyhow::anyhow!("lane {number} takes no orders"))?;
+        }
         let thread = std::thread::Builder::new().name(format!("lane {number}")).spawn(run);
         let thread = thread.context("cannot start a lane's thread")?;
         self.0.push(Lane { orders, shared, ready, thread });
@@ -78,6 +86,11 @@ impl<O: Send + 'static, S: Default + Send + Sync + 'static> Lanes<O, S> {
     /// What the lanes share.
     pub fn shared(&self) -> impl Iterator<Item = &Arc<S>> {
         self.0.iter().map(|lane| &lane.shared)
+    }
+
+    /// What the lanes share, and whether each still runs.
+    pub fn states(&self) -> impl Iterator<Item = (&Arc<S>, bool)> {
+        self.0.iter().map(|lane| (&lane.shared, !lane.thread.is_finished()))
     }
 
     /// Gives an order to lane number `lane`.

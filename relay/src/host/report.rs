@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::Site;
+use crate::config::{Site, SiteErrors, StreamKind};
 use crate::telemetry::counters::{Sample, Subject};
 use crate::telemetry::report::{Occasion, line};
 use crate::wire::LinkKey;
@@ -31,6 +31,30 @@ pub fn link_key(site: &Site) -> anyhow::Result<LinkKey> {
     };
     let key = crate::config::key::load(path)?;
     Ok(LinkKey::sealed(*key.bytes()))
+}
+
+/// Says what the site file asks for and this version does not carry yet, so that nobody waits for it in vain.
+pub fn warn_not_carried(site: &Site) {
+    for stream in site.streams.iter().filter(|stream| stream.kind != StreamKind::UdpUnilateral) {
+        tracing::warn!(
+            stream = %stream.name,
+            channel = stream.channel,
+            "NOT CARRIED: this version carries udp-unilateral streams only, and this one is {}; BLUE does not listen on its port",
+            stream.kind.name()
+        );
+    }
+    if site.link.return_link.is_some() {
+        tracing::warn!("NOT USED: this version has no return link; [link.return] has no effect");
+    }
+}
+
+/// Says why a reload changed nothing: a line for each error of the site file.
+pub fn log_refused_reload(error: &anyhow::Error) {
+    tracing::error!("reload refused, the old configuration stays in force");
+    match error.downcast_ref::<SiteErrors>() {
+        None => tracing::error!("{error:#}"),
+        Some(errors) => errors.problems.iter().for_each(|problem| tracing::error!("{}", problem.one_line())),
+    }
 }
 
 /// Keeps log lines about single packets readable: so many per second, and then how many were left out.

@@ -14,6 +14,7 @@
 //! ```
 
 mod block;
+mod claim;
 mod emitter;
 mod incoming;
 mod lane;
@@ -28,6 +29,7 @@ pub mod socket;
 mod walker;
 pub mod xdp;
 
+pub use claim::Claim;
 pub use emitter::SenderCounters;
 pub use pacer::Rate;
 pub use port::{RxPort, TxPort};

@@ -1,5 +1,6 @@
 //! The receiving end of the link: frames in, records out.
 
+use super::claim::{Claim, Claimed};
 use super::incoming::{Context, Incoming, Since};
 use super::lane::Lane;
 use super::pool::Pool;
@@ -36,6 +37,8 @@ pub struct ReceiverConfig {
     pub epoch_min: u32,
     /// What a restart remembers of epoch `epoch_min`: lanes, and the packet number below which all was seen.
     pub packet_floors: Vec<(u16, u64)>,
+    /// This receiver's part in what all receivers of the link share.
+    pub claim: Claim,
     /// Largest symbol, bytes (see [`crate::wire::symbol_size`]).
     pub symbol_bytes: u16,
     /// How long stragglers are awaited after a block is known to be over.
@@ -358,10 +361,15 @@ impl Receiver {
         });
         match opened {
             Ok((header, true)) if header.lane < LANES_MAX => {
+                let claimed = self.config.claim.take(header.epoch, header.lane, header.packet_number);
+                if claimed == Claimed::Refused {
+                    self.counters.replayed += 1;
+                    return None;
+                }
                 if self.epoch != Some(header.epoch) {
                     self.begin_epoch(now, header.epoch, sink);
                 }
-                let lane = self.lane_of(&header, now);
+                let lane = self.lane_of(&header, claimed, now);
                 let skipped = self.lanes[lane].accept(header.packet_number, now);
                 self.longest_burst = self.longest_burst.max(skipped);
                 return Some((header, lane));
@@ -419,11 +427,14 @@ impl Receiver {
         }
     }
 
-    fn lane_of(&mut self, header: &Header, now: Nanos) -> usize {
+    fn lane_of(&mut self, header: &Header, claimed: Claimed, now: Nanos) -> usize {
+        let seen_by_others = if let Claimed::Taken { floor } = claimed { floor } else { 0 };
         if let Some(known) = self.lanes.iter().position(|lane| lane.number == header.lane) {
+            self.lanes[known].replay.raise_floor(seen_by_others);
             return known;
         }
-        self.lanes.push(Lane::new(header.lane, header.packet_number, self.floor(header), now));
+        let floor = self.floor(header).max(seen_by_others);
+        self.lanes.push(Lane::new(header.lane, header.packet_number, floor, now));
         self.lanes.len() - 1
     }
 

@@ -2,22 +2,28 @@
 //!
 //! Every session has a connected kernel socket: it reserves the source port and finds the source address by the kernel's
 //! routes. With the socket driver datagrams leave through it; with the XDP driver only those do that are larger than the
-//! MTU (the kernel fragments them) and those that leave by another interface.
+//! path's MTU (the kernel fragments them) and those that leave by another interface.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::neighbour::{NextHop, NextHopState};
+use super::neighbour::NextHopState;
 use super::table::Entry;
+use crate::link::Nanos;
 use crate::packet::{BROADCAST, Mac, UdpTemplate};
 use crate::session::SessionId;
 use crate::telemetry::reasons::RedRefused;
 use crate::xsk::TxSocket;
 
-/// Datagrams that wait for a neighbour's address, over all streams: a resolution takes milliseconds, and at 1,400 bytes
-/// this is 350 KiB a lane.
+/// Datagrams of one stream that wait for a neighbour's address: a resolution takes milliseconds, and this is 12 ms at
+/// 20,000 a second.
 const WAITING_MAX: usize = 256;
+/// Bytes that wait on a lane, over all streams: bounds what many unreachable destinations can hold.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Nobody wants older datagrams: the kernel, too, drops what waits after three queries, one a second
+/// (`mcast_solicit`, `retrans_time`; Documentation/networking/ip-sysctl.rst).
+const WAITING_NS_MAX: Nanos = 3_000_000_000;
 /// Ethernet header, bytes.
 const ETHERNET_LEN: usize = 14;
 /// Nobody reads what the zone answers; the kernel drops it beyond this (its own minimum).
@@ -44,14 +50,50 @@ pub struct XdpEgress {
 /// One lane's way into the zone.
 pub struct Egress {
     xdp: Option<XdpEgress>,
-    waiting: VecDeque<(SessionId, Box<[u8]>)>,
+    /// By slot: a destination that does not answer must not hold up the other streams.
+    waiting: Vec<VecDeque<Waiting>>,
+    waiting_bytes: usize,
     unkicked: bool,
+}
+
+/// A datagram that waits for a neighbour's address. It is not counted yet.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Its session.
+    pub session: SessionId,
+    /// It came by error correction.
+    pub recovered: bool,
+    /// What it holds.
+    pub payload: Box<[u8]>,
+    since: Nanos,
+}
+
+/// A datagram on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Its stream's slot.
+    pub slot: usize,
+    /// Its session.
+    pub session: SessionId,
+    /// It came by error correction.
+    pub recovered: bool,
+    /// What it holds.
+    pub payload: &'a [u8],
+}
+
+/// What became of a datagram that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is on its way.
+    Sent,
+    /// It waits for a neighbour's address, and comes back by [`Egress::take_waiting`].
+    Waits,
 }
 
 impl Egress {
     /// Over `AF_XDP` if `xdp` is given.
     pub fn new(xdp: Option<XdpEgress>) -> Self {
-        Self { xdp, waiting: VecDeque::with_capacity(WAITING_MAX), unkicked: false }
+        Self { xdp, waiting: Vec::new(), waiting_bytes: 0, unkicked: false }
     }
 
     /// Opens a session's way to `destination`.
@@ -71,27 +113,25 @@ impl Egress {
         Ok(Exit { socket, template, mac: None })
     }
 
-    /// Sends a datagram of `session`, or keeps it until the neighbour's address is known.
+    /// Sends a datagram, or keeps it until the neighbour's address is known.
     pub fn send(
         &mut self,
-        session: SessionId,
+        now: Nanos,
         exit: &mut Exit,
         entry: &Entry,
-        payload: &[u8],
-    ) -> Result<(), RedRefused> {
+        datagram: Outgoing<'_>,
+    ) -> Result<Fate, RedRefused> {
+        let payload = datagram.payload;
         let (Some(xdp), Some(template), Some(next_hop)) = (&mut self.xdp, &mut exit.template, &entry.next_hop) else {
             return through_kernel(&exit.socket, payload);
         };
-        let fits = template.header_len() - ETHERNET_LEN + payload.len() <= xdp.mtu;
+        let fits = template.header_len() - ETHERNET_LEN + payload.len() <= xdp.mtu.min(next_hop.mtu());
         if !fits || next_hop.state() == NextHopState::OtherInterface {
             return through_kernel(&exit.socket, payload);
         }
-        let Some(mac) = next_hop.mac().filter(|_| self.waiting.is_empty()) else {
-            if self.waiting.len() >= WAITING_MAX {
-                return Err(RedRefused::NoNeighbour);
-            }
-            self.waiting.push_back((session, payload.into()));
-            return Ok(());
+        let nothing_waits = self.waiting.get(datagram.slot).is_none_or(VecDeque::is_empty);
+        let Some(mac) = next_hop.mac().filter(|_| nothing_waits) else {
+            return self.keep(now, datagram);
         };
         if exit.mac != Some(mac) {
             template.set_destination_mac(mac);
@@ -101,20 +141,51 @@ impl Egress {
         xdp.send(template, payload)
     }
 
-    /// Takes what waits, if the first of it can go now (or cannot go ever, as `next_hop` of a session that is gone says):
-    /// the caller sends it again, in order.
-    pub fn take_waiting(
-        &mut self,
-        next_hop: impl Fn(&SessionId) -> Option<std::sync::Arc<NextHop>>,
-    ) -> Option<VecDeque<(SessionId, Box<[u8]>)>> {
-        let (session, _) = self.waiting.front()?;
-        let ready = next_hop(session).is_none_or(|next_hop| next_hop.mac().is_some());
-        ready.then(|| std::mem::replace(&mut self.waiting, VecDeque::with_capacity(WAITING_MAX)))
+    fn keep(&mut self, now: Nanos, datagram: Outgoing<'_>) -> Result<Fate, RedRefused> {
+        let Outgoing { slot, session, recovered, payload } = datagram;
+        if self.waiting.len() <= slot {
+            self.waiting.resize_with(slot + 1, VecDeque::new);
+        }
+        if self.waiting[slot].len() >= WAITING_MAX || self.waiting_bytes + payload.len() > WAITING_BYTES_MAX {
+            return Err(RedRefused::NoNeighbour);
+        }
+        self.waiting_bytes += payload.len();
+        self.waiting[slot].push_back(Waiting { session, recovered, payload: payload.into(), since: now });
+        Ok(Fate::Waits)
+    }
+
+    /// Slots that something waits in.
+    pub fn waiting_slots(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes everything that waits in `slot`, oldest first: the caller sends it again, or gives it up.
+    pub fn take_waiting(&mut self, slot: usize) -> VecDeque<Waiting> {
+        let taken = self.waiting.get_mut(slot).map(std::mem::take).unwrap_or_default();
+        self.waiting_bytes -= taken.iter().map(|datagram| datagram.payload.len()).sum::<usize>();
+        taken
+    }
+
+    /// Drops what has waited too long in `slot`; says how many datagrams.
+    pub fn give_up(&mut self, now: Nanos, slot: usize) -> u64 {
+        let Some(waiting) = self.waiting.get_mut(slot) else { return 0 };
+        let mut given_up = 0;
+        while let Some(datagram) = waiting.pop_front_if(|datagram| now.saturating_sub(datagram.since) > WAITING_NS_MAX)
+        {
+            self.waiting_bytes -= datagram.payload.len();
+            given_up += 1;
+        }
+        given_up
+    }
+
+    /// Does anything wait in `slot` for a neighbour's address?
+    pub fn waits(&self, slot: usize) -> bool {
+        self.waiting.get(slot).is_some_and(|waiting| !waiting.is_empty())
     }
 
     /// Does anything wait for a neighbour's address?
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        self.waiting.iter().any(|waiting| !waiting.is_empty())
     }
 
     /// Makes sure that what was sent leaves. True: not all of it has yet.
@@ -127,7 +198,7 @@ impl Egress {
 }
 
 impl XdpEgress {
-    fn send(&mut self, template: &UdpTemplate, payload: &[u8]) -> Result<(), RedRefused> {
+    fn send(&mut self, template: &UdpTemplate, payload: &[u8]) -> Result<Fate, RedRefused> {
         let mut frame = if let Some(frame) = self.socket.take() {
             frame
         } else {
@@ -139,27 +210,54 @@ impl XdpEgress {
             self.socket.release(frame);
             return Err(RedRefused::SendError);
         };
-        let Err(frame) = self.socket.submit(frame, len as u32) else { return Ok(()) };
+        let Err(frame) = self.socket.submit(frame, len as u32) else { return Ok(Fate::Sent) };
         let again = match self.socket.kick() {
             Ok(_) => self.socket.submit(frame, len as u32),
             Err(_) => Err(frame),
         };
-        again.map_err(|frame| {
+        again.map(|()| Fate::Sent).map_err(|frame| {
             self.socket.release(frame);
             RedRefused::TxFull
         })
     }
 }
 
-fn through_kernel(socket: &UdpSocket, payload: &[u8]) -> Result<(), RedRefused> {
+fn through_kernel(socket: &UdpSocket, payload: &[u8]) -> Result<Fate, RedRefused> {
     // A port unreachable that came for an earlier datagram is reported here; this one has not been tried yet then.
     let mut sent = socket.send(payload);
     if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
         sent = socket.send(payload);
     }
     match sent {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(Fate::Sent),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(RedRefused::TxFull),
         Err(_) => Err(RedRefused::SendError),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagram(slot: usize, payload: &[u8]) -> Outgoing<'_> {
+        Outgoing { slot, session: SessionId::default(), recovered: false, payload }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_number_bytes_and_time() {
+        let mut egress = Egress::new(None);
+        for number in 0..WAITING_MAX {
+            assert_eq!(egress.keep(number as Nanos, datagram(0, b"x")), Ok(Fate::Waits));
+        }
+        assert_eq!(egress.keep(0, datagram(0, b"x")), Err(RedRefused::NoNeighbour));
+        assert_eq!(egress.keep(0, datagram(3, b"y")), Ok(Fate::Waits), "another stream has its own room");
+        assert_eq!(egress.give_up(WAITING_NS_MAX + 10, 0), 10);
+        assert_eq!(egress.take_waiting(0).len(), WAITING_MAX - 10);
+        assert!(egress.waits(3) && !egress.waits(0));
+        assert_eq!(egress.take_waiting(3).len(), 1);
+        assert!(!egress.is_waiting());
+        let large = vec![0; 60_000];
+        let kept = (0..1000).take_while(|slot| egress.keep(0, datagram(*slot, &large)).is_ok()).count();
+        assert_eq!(kept, WAITING_BYTES_MAX / large.len());
     }
 }

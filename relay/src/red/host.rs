@@ -30,6 +30,8 @@ const ALARM_HEARTBEATS: u64 = 3;
 #[derive(Debug, Default)]
 pub struct Watch {
     stored_at: Option<Instant>,
+    /// The last attempt failed, which was told.
+    store_failed: bool,
     /// The alarm was raised.
     down: bool,
     /// BLUE said that it stops, so that silence is no alarm.
@@ -37,8 +39,8 @@ pub struct Watch {
     loss_since_report: LinkLoss,
     loss: LinkLoss,
     mismatches: HashSet<(u16, u8)>,
-    /// Digest of BLUE's table that was told to differ from ours.
-    differing: Option<u64>,
+    /// The digest of BLUE's streams that was told to differ from ours.
+    differs_from: Option<u64>,
 }
 
 /// The RED host.
@@ -103,11 +105,18 @@ impl RedHost {
             // A lane without room for the order learns of the epoch from its next frame or from the next tick.
             let _ = self.lanes.order(lane, Order::Epoch(epoch));
         }
-        let floors = current().flat_map(|seen| seen.state.floors.iter().copied()).collect();
+        let mut floors: Vec<_> = current().flat_map(|seen| seen.state.floors.iter().copied()).collect();
+        if epoch == self.state.epoch {
+            // A lane of BLUE that was not heard since our start keeps what is remembered of it.
+            let unheard = self.state.floors.iter().filter(|(lane, _)| !floors.iter().any(|(heard, _)| heard == lane));
+            let unheard: Vec<_> = unheard.copied().collect();
+            floors.extend(unheard);
+        }
         let state = RedState { epoch, floors };
         let new_epoch = state.epoch != self.state.epoch;
         let due = self.watch.stored_at.is_none_or(|at| at.elapsed() >= STORE_EVERY);
-        if !(new_epoch || due || now) || state == self.state {
+        let urgent = new_epoch && !self.watch.store_failed;
+        if !(urgent || due || now) || state == self.state {
             return;
         }
         self.watch.stored_at = Some(Instant::now());
@@ -116,8 +125,17 @@ impl RedHost {
             return;
         }
         match store_red(&self.site.red.state_dir, &state, new_epoch) {
-            Ok(()) => self.state = state,
-            Err(error) => tracing::error!("{error}; until then a restart may accept old frames again"),
+            Ok(()) => {
+                self.state = state;
+                if std::mem::take(&mut self.watch.store_failed) {
+                    tracing::info!("state is written again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.watch.store_failed, true) {
+                    tracing::error!("{error}; until then a restart may accept old frames again");
+                }
+            }
         }
     }
 
@@ -153,13 +171,7 @@ impl RedHost {
                         tracing::info!("BLUE says that it stops");
                     }
                 }
-                Notice::TablesDiffer { digest } => {
-                    if self.watch.differing.replace(digest) != Some(digest) {
-                        tracing::warn!(
-                            "BLUE's file has other streams than this host's; use the same site file on both hosts"
-                        );
-                    }
-                }
+                Notice::TablesDiffer(digest) => self.tables_differ(digest),
                 Notice::Mismatch { channel, theirs, ours } => self.mismatch(channel, theirs, ours),
                 Notice::SessionFailed { stream, session, error } => {
                     if self.chatter.admit() {
@@ -185,6 +197,14 @@ impl RedHost {
         tracing::warn!(channel, "{what}; use the same site file on both hosts");
     }
 
+    fn tables_differ(&mut self, digest: u64) {
+        if self.watch.differs_from.replace(digest) != Some(digest) {
+            tracing::warn!(
+                "BLUE's streams differ from this host's: what only one side has is not delivered; use the same site file on both hosts"
+            );
+        }
+    }
+
     fn read_program(&mut self) {
         let Some(program) = &self.program else {
             let link = self.counters.link();
@@ -208,6 +228,7 @@ impl RedHost {
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.one_line());
         }
+        crate::host::warn_not_carried(&loaded.site);
         let change = config::diff(&self.site, &loaded.site);
         for key in change.restart_needed_by(Role::Red) {
             tracing::warn!(key, "changed in the site file, but takes effect only at the next start");
@@ -230,7 +251,7 @@ impl RedHost {
         );
         self.table = table;
         self.watch.mismatches.clear();
-        self.watch.differing = None;
+        self.watch.differs_from = None;
         self.site.streams = loaded.site.streams;
         self.site.red.interval = loaded.site.red.interval;
         self.site.red.syslog = loaded.site.red.syslog;
@@ -241,7 +262,7 @@ impl RedHost {
 impl Controlled for RedHost {
     fn reload(&mut self) {
         if let Err(error) = self.try_reload() {
-            tracing::error!("reload refused, the old configuration stays in force: {error:#}");
+            crate::host::log_refused_reload(&error);
             self.syslog.send(Event::new(Kind::Relay, "reload", "reload refused: the site file has errors"));
         }
     }

@@ -103,6 +103,7 @@ impl<P: LinkPort> Lane<P> {
                 wait_until(&readiness, now, wake_at.min(share_at)).context("cannot wait for frames")?;
             }
         }
+        self.replay.stop();
         self.share();
         Ok(())
     }

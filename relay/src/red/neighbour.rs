@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia};
 use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -65,11 +65,13 @@ pub enum NextHopState {
 pub struct NextHop {
     /// MAC address in bits 0..48, [`VALID`], state from bit 56 on: one word, so that they always match.
     word: AtomicU64,
+    /// Largest IP packet that the route takes, bytes; `u32::MAX` where it does not say.
+    mtu: AtomicU32,
 }
 
 impl NextHop {
     fn new() -> Self {
-        Self { word: AtomicU64::new(0) }
+        Self { word: AtomicU64::new(0), mtu: AtomicU32::new(u32::MAX) }
     }
 
     /// The MAC address to send to, if one is known: one relaxed load.
@@ -78,6 +80,13 @@ impl NextHop {
         let word = self.word.load(Ordering::Relaxed);
         let [_, _, mac @ ..] = word.to_be_bytes();
         (word & VALID != 0).then_some(mac)
+    }
+
+    /// The largest IP packet, in bytes, that the way there takes, as far as the kernel has been told by its routes or
+    /// by routers (RFC 1191, RFC 8201).
+    #[inline]
+    pub fn mtu(&self) -> usize {
+        self.mtu.load(Ordering::Relaxed) as usize
     }
 
     /// Why there is a MAC address or none.
@@ -178,6 +187,8 @@ struct Route {
     next_hop: IpAddr,
     /// Everyone on the network is meant.
     broadcast: bool,
+    /// Largest packet, `u32::MAX` where the route does not say.
+    mtu: u32,
 }
 
 /// A neighbour entry of the kernel.
@@ -251,7 +262,7 @@ impl Resolver {
         let mut changed = false;
         for (destination, next_hop) in targets {
             let finding = match index {
-                Some(index) => self.find(destination, index, &entries).await,
+                Some(index) => self.find(destination, &next_hop, index, &entries).await,
                 None => Finding::NoInterface,
             };
             changed |= match &finding {
@@ -267,11 +278,18 @@ impl Resolver {
         }
     }
 
-    async fn find(&mut self, destination: IpAddr, index: u32, entries: &HashMap<IpAddr, Entry>) -> Finding {
+    async fn find(
+        &mut self,
+        destination: IpAddr,
+        target: &NextHop,
+        index: u32,
+        entries: &HashMap<IpAddr, Entry>,
+    ) -> Finding {
         let route = match self.route(destination).await {
             Ok(route) => route,
             Err(reason) => return Finding::NoRoute(reason),
         };
+        target.mtu.store(route.mtu, Ordering::Relaxed);
         if route.interface_index != index {
             return Finding::OtherInterface(self.interface_name(route.interface_index).await);
         }
@@ -407,9 +425,17 @@ fn usable(message: &RouteMessage, destination: IpAddr) -> Option<Route> {
     }
     let mut interface_index = None;
     let mut next_hop = destination;
+    let mut mtu = u32::MAX;
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => interface_index = Some(*index),
+            RouteAttribute::Metrics(metrics) => {
+                let told = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+                mtu = told.filter(|mtu| *mtu > 0).unwrap_or(mtu);
+            }
             RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => next_hop = (*gateway).into(),
             RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) | RouteAttribute::Via(RouteVia::Inet6(gateway)) => {
                 next_hop = (*gateway).into();
@@ -418,7 +444,7 @@ fn usable(message: &RouteMessage, destination: IpAddr) -> Option<Route> {
         }
     }
     let broadcast = kind == RouteType::Broadcast;
-    interface_index.map(|interface_index| Route { interface_index, next_hop, broadcast })
+    interface_index.map(|interface_index| Route { interface_index, next_hop, broadcast, mtu })
 }
 
 /// Address and content of a neighbour entry.

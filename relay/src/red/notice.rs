@@ -19,11 +19,8 @@ pub enum Notice {
         /// Ours.
         ours: Option<u8>,
     },
-    /// BLUE's file and ours have different streams.
-    TablesDiffer {
-        /// Stands for BLUE's.
-        digest: u64,
-    },
+    /// The two files do not have the same streams: the digest of BLUE's.
+    TablesDiffer(u64),
     /// A session cannot be delivered.
     SessionFailed {
         /// Its stream.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::account::Account;
-use super::egress::{Egress, Exit};
+use super::egress::{Egress, Exit, Fate, Outgoing, Waiting};
+use super::neighbour::{NextHop, NextHopState};
 use super::notice::Notice;
 use super::table::{Entry, Table};
 use crate::link::{Delivery, Nanos, Settled, Sink, Turn};
@@ -26,7 +27,7 @@ struct Session {
     slot: usize,
     /// `None` until its first record in turn.
     track: Option<Track>,
-    /// `None` before its first datagram, and after its end.
+    /// `None` before its first datagram, and after its end once nothing waits.
     exit: Option<Exit>,
     last_at: Nanos,
     ended: bool,
@@ -66,6 +67,10 @@ impl Replay {
                 session.exit = None;
             }
         }
+        let removed = |slot: &usize| table.get(*slot).is_none();
+        (0..self.sessions.egress.waiting_slots()).filter(removed).for_each(|slot| {
+            self.sessions.abandon_waiting(&self.table, slot);
+        });
         self.table = table;
     }
 
@@ -75,6 +80,17 @@ impl Replay {
         self.sessions.send_waiting(&self.table);
         if now >= self.sessions.swept_at + SWEEP_NS {
             self.sessions.sweep(&self.table);
+        }
+    }
+
+    /// Gives up what still waits for a neighbour, and closes the accounts: nothing more is going to be heard.
+    pub fn stop(&mut self) {
+        (0..self.sessions.egress.waiting_slots()).for_each(|slot| self.sessions.abandon_waiting(&self.table, slot));
+        for (slot, account) in self.sessions.accounts.iter_mut().enumerate() {
+            account.close();
+            if let Some((_, counters)) = entry(&self.table, slot, self.sessions.lane) {
+                counters.lost.of(RedLost::Unseen).set(account.unseen());
+            }
         }
     }
 
@@ -101,14 +117,24 @@ impl Sessions {
         if session.exit.is_none() && !self.open(id, delivery.slot, entry, counters) {
             return;
         }
-        let Some(exit) = self.by_id.get_mut(&id).and_then(|session| session.exit.as_mut()) else { return };
-        if let Err(reason) = self.egress.send(id, exit, entry, delivery.payload) {
-            counters.refused.add(reason, 1);
+        let (recovered, payload) = (delivery.recovered, delivery.payload);
+        self.send(entry, counters, Outgoing { slot: delivery.slot, session: id, recovered, payload });
+    }
+
+    /// Sends a datagram of a session that has a way out, and counts what became of it.
+    fn send(&mut self, entry: &Entry, counters: &RedStream, datagram: Outgoing<'_>) {
+        let Some(exit) = self.by_id.get_mut(&datagram.session).and_then(|session| session.exit.as_mut()) else {
             return;
+        };
+        match self.egress.send(self.now, exit, entry, datagram) {
+            Err(reason) => counters.refused.add(reason, 1),
+            Ok(Fate::Waits) => {}
+            Ok(Fate::Sent) => {
+                counters.delivered.add(1);
+                counters.delivered_bytes.add(datagram.payload.len() as u64);
+                counters.recovered.add(u64::from(datagram.recovered));
+            }
         }
-        counters.delivered.add(1);
-        counters.delivered_bytes.add(delivery.payload.len() as u64);
-        counters.recovered.add(u64::from(delivery.recovered));
     }
 
     /// Opens a session's way out; a failure is counted and told.
@@ -143,17 +169,48 @@ impl Sessions {
         }
     }
 
-    /// Sends, in order, what waited for a neighbour's address that is known by now. It was counted when it came.
+    /// Sends, in order, what waited for a neighbour's address that is known by now, and drops what waited too long.
     fn send_waiting(&mut self, table: &Table) {
-        let by_id = &self.by_id;
-        let waited = self.egress.take_waiting(|id| table.get(by_id.get(id)?.slot)?.next_hop.clone());
-        for (id, payload) in waited.into_iter().flatten() {
-            let Some(session) = self.by_id.get_mut(&id) else { continue };
-            let Some((entry, counters)) = entry(table, session.slot, self.lane) else { continue };
-            let Some(exit) = &mut session.exit else { continue };
-            if let Err(reason) = self.egress.send(id, exit, entry, &payload) {
-                counters.refused.add(reason, 1);
+        for slot in 0..self.egress.waiting_slots() {
+            if !self.egress.waits(slot) {
+                continue;
             }
+            let Some((entry, counters)) = entry(table, slot, self.lane) else { continue };
+            let next_hop = entry.next_hop.as_ref();
+            let waits = |hop: &NextHop| hop.mac().is_none() && hop.state() != NextHopState::OtherInterface;
+            if next_hop.is_some_and(|next_hop| waits(next_hop)) {
+                counters.refused.add(RedRefused::NoNeighbour, self.egress.give_up(self.now, slot));
+                continue;
+            }
+            for datagram in self.egress.take_waiting(slot) {
+                self.send_waited(slot, entry, counters, &datagram);
+            }
+        }
+    }
+
+    fn send_waited(&mut self, slot: usize, entry: &Entry, counters: &RedStream, datagram: &Waiting) {
+        let &Waiting { session: id, recovered, ref payload, .. } = datagram;
+        let Some(session) = self.by_id.get(&id) else {
+            // BLUE has started anew meanwhile.
+            return counters.refused.add(RedRefused::NoNeighbour, 1);
+        };
+        let ended = session.ended;
+        if session.exit.is_none() && !self.open(id, slot, entry, counters) {
+            return;
+        }
+        self.send(entry, counters, Outgoing { slot, session: id, recovered, payload });
+        if ended
+            && !self.egress.waits(slot)
+            && let Some(session) = self.by_id.get_mut(&id)
+        {
+            session.exit = None;
+        }
+    }
+
+    fn abandon_waiting(&mut self, table: &Table, slot: usize) {
+        let count = self.egress.take_waiting(slot).len() as u64;
+        if let Some((_, counters)) = entry(table, slot, self.lane) {
+            counters.refused.add(RedRefused::NoNeighbour, count);
         }
     }
 
@@ -166,7 +223,10 @@ impl Sessions {
         }
         if delivery.head.flags & FLAG_END != 0 {
             session.ended = true;
-            session.exit = None;
+            // What waits for a neighbour still leaves by it.
+            if !self.egress.waits(delivery.slot) {
+                session.exit = None;
+            }
         }
         missing_records(&mut self.accounts, delivery, counters, RedLost::Tail, missing);
     }
@@ -221,7 +281,7 @@ impl Sink for Replay {
     }
 
     fn tables_differ(&mut self, digest: u64) {
-        self.sessions.tell(Notice::TablesDiffer { digest });
+        self.sessions.tell(Notice::TablesDiffer(digest));
     }
 
     fn stopping(&mut self) {
@@ -249,8 +309,10 @@ fn missing_records(
     missing: u32,
 ) {
     if missing > 0 {
+        let account = account(accounts, delivery.slot);
+        account.attribute(delivery.lane, u64::from(missing));
         counters.lost.add(reason, u64::from(missing));
-        account(accounts, delivery.slot).attribute(delivery.lane, u64::from(missing));
+        counters.lost.of(RedLost::Unseen).set(account.unseen());
     }
 }
 

@@ -16,10 +16,13 @@ use super::port::{LinkPort, Queues};
 use super::replay::Replay;
 use super::table::Table;
 use crate::config::{Driver, Encapsulation, Site};
-use crate::host::{Chatter, Clock, Lanes, RedState, link_key, load_red, quiet, store_red};
+use crate::host::{
+    Chatter, Clock, Lanes, RedState, check_mtu, check_mtu_if_there, link_key, load_red, quiet, raise_open_files,
+    store_red,
+};
 use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
-use crate::link::{Receiver, ReceiverConfig};
+use crate::link::{Claim, Receiver, ReceiverConfig};
 use crate::packet;
 use crate::steer::{self, RedLink};
 use crate::telemetry::counters::RedCounters;
@@ -39,6 +42,7 @@ const ETHERNET_LEN: u32 = 14;
 struct Common {
     site: Site,
     key: LinkKey,
+    claim: Claim,
     clock: Clock,
     state: RedState,
     table: Arc<Table>,
@@ -49,17 +53,28 @@ struct Common {
 /// Starts everything; frames are taken when it returns. Call it inside the control thread's runtime.
 pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let key = link_key(&site)?;
+    crate::host::warn_not_carried(&site);
     let interfaces = if site.red.driver == Driver::Socket { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);
     let state = load_red(&site.red.state_dir)?;
     // Finds out now, not at the first new epoch, that the folder cannot be written.
     store_red(&site.red.state_dir, &state, false)?;
+    raise_open_files(site.streams.iter().map(|stream| u64::from(stream.max_sessions)).sum());
     let counters = Arc::new(RedCounters::red(lanes));
     let neighbours = interfaces.as_ref().map(|_| Neighbours::start(&site.red.interface)).transpose()?;
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
     let (notices, notices_here) = bounded(NOTICES_MAX);
     quiet(&site.link.red.interface);
-    let common = Common { key, clock: Clock::default(), state: state.clone(), table, counters, notices, site };
+    let common = Common {
+        key,
+        claim: Claim::first(),
+        clock: Clock::default(),
+        state: state.clone(),
+        table,
+        counters,
+        notices,
+        site,
+    };
     let (running, program, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
@@ -96,13 +111,7 @@ impl Interfaces {
     fn look(site: &Site) -> anyhow::Result<Self> {
         let zone = interface::info(&site.red.interface).context("[red] interface")?;
         let link = interface::info(&site.link.red.interface).context("[link.red] interface")?;
-        anyhow::ensure!(
-            link.mtu >= u32::from(site.link.mtu),
-            "[link] mtu = {} is above the MTU of {}, which is {}: set the same on both",
-            site.link.mtu,
-            site.link.red.interface,
-            link.mtu
-        );
+        check_mtu(&site.link, &site.link.red, &link)?;
         Ok(Self { zone, link })
     }
 
@@ -115,6 +124,7 @@ type Started = (Lanes<Order, Shared>, Option<RedLink>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
+    check_mtu_if_there(link, &link.red)?;
     let at = SocketAddr::from((link.red.address, link.port));
     let port = SocketRx::open(at).with_context(|| {
         format!("cannot receive at {at} ([link.red] address and [link] port); give {} that address", link.red.interface)
@@ -135,7 +145,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     let count = interfaces.lanes();
     let mut queues: Vec<Vec<XdpRx>> = (0..count).map(|_| Vec::new()).collect();
     for queue in 0..interfaces.link.rx_queues {
-        let socket = RxSocket::open(&RxConfig::new(&link.red.interface, queue))?;
+        let socket = RxSocket::open(&RxConfig::one_of(&link.red.interface, queue, interfaces.link.rx_queues))?;
         program.register(queue, std::os::fd::AsFd::as_fd(&socket))?;
         queues[queue as usize % count].push(XdpRx::new(socket, stripped));
     }
@@ -168,6 +178,7 @@ where
     let link = &common.site.link;
     let ip_overhead = if link.encapsulation == Encapsulation::Udp { IP_UDP_LEN } else { 0 };
     let mut receiver = Receiver::new(ReceiverConfig {
+        claim: common.claim.another().context("more queues than receivers can share a link")?,
         key: common.key.clone(),
         direction: Direction::Forward,
         epoch_min: common.state.epoch,
@@ -177,7 +188,7 @@ where
         pool_bytes: POOL_BYTES,
     });
     receiver.set_channels(common.table.channels());
-    lanes.spawn(|number, mailbox, shared, ready| {
+    lanes.spawn(None, |number, mailbox, shared, ready| {
         let lane = Lane {
             number,
             clock: common.clock,

@@ -155,6 +155,14 @@ counters! {
         tx_full,
         /// Frames that the system refused to send.
         send_errors,
+        /// Packets from the queues that are no datagrams after all, which only a broken sender makes.
+        malformed,
+        /// Packets in the zone that belong to no stream: left to the kernel or dropped, as `unmatched` says.
+        unmatched,
+        /// Packets in the zone that were dropped for having more extension headers than are looked through.
+        headers_too_deep,
+        /// Frames that came from the link, which a diode never lets happen. All were dropped.
+        from_link,
     }
 }
 

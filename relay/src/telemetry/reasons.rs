@@ -59,8 +59,6 @@ reasons! {
         SessionLimit = "session_limit",
         /// Above the stream's rate.
         Rate = "rate",
-        /// Its headers cannot be read.
-        Malformed = "malformed",
         /// The link takes no more at the moment.
         LinkFull = "link_full",
         /// No socket listens on that queue.

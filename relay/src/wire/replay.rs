@@ -41,6 +41,11 @@ impl ReplayWindow {
         self.next
     }
 
+    /// Refuses everything below `floor` from now on.
+    pub fn raise_floor(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
+    }
+
     /// Would `number` be accepted? Changes nothing: for use before the tag was checked.
     pub fn check(&self, number: u64) -> Verdict {
         let too_old = number < self.floor || number + WINDOW < self.next;

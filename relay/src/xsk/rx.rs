@@ -22,6 +22,9 @@ use super::umem::{Frame, Umem};
 /// packets are dropped and counted.
 pub const GATHERED_MAX: usize = 64 << 10;
 
+/// Slots of all rings of an interface together, as far as single rings may differ.
+const RING_SLOTS: u32 = 16_384;
+
 /// How to open an [`RxSocket`].
 #[derive(Clone, Debug)]
 pub struct RxConfig {
@@ -59,6 +62,15 @@ impl RxConfig {
             multi_buffer: true,
             huge_pages: true,
         }
+    }
+
+    /// For one of `queues` queues of an interface that are all received from. The fewer there are, the deeper their
+    /// rings, up to 8,192: a receiver that the system does not let run for 20 ms at 400,000 packets/s then loses
+    /// nothing. All together take about 40 MiB, or 5 MiB a queue where there are more than eight.
+    pub fn one_of(interface: impl Into<String>, queue: u32, queues: u32) -> Self {
+        let ring_size = (RING_SLOTS / queues.max(1)).next_power_of_two().clamp(2048, 8192);
+        // A quarter more than the ring, for what is being looked at while the ring is full.
+        Self { ring_size, frame_count: ring_size + ring_size / 4, ..Self::new(interface, queue) }
     }
 }
 
@@ -237,6 +249,7 @@ impl RxSocket {
             huge_pages: config.huge_pages,
         };
         let (socket, rings, umem) = socket::open_rx(&layout)?;
+        tracing::info!(interface = %config.interface, queue = config.queue, "AF_XDP receives: {:#}", socket.mode());
         Ok(Self { socket, path: RxPath::new(rings.rx, rings.fill), umem })
     }
 

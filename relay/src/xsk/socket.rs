@@ -35,7 +35,8 @@ const TX_BUDGET: u32 = 256;
 const BUSY_WAIT: Duration = Duration::from_secs(1);
 /// Pause between two tries for a busy queue.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-/// What a socket obtained. Its `Display` is made for a log line.
+/// What a socket obtained. Its `Display` is one word, `copy` or `zero-copy`, for counter lines; `{:#}` tells everything,
+/// for a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
     /// True in zero-copy mode, false in copy mode (as the kernel reports it, `XDP_OPTIONS`).
@@ -53,6 +54,9 @@ pub struct Mode {
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.zero_copy { "zero-copy" } else { "copy" })?;
+        if !f.alternate() {
+            return Ok(());
+        }
         if let Some(errno) = self.zero_copy_refused {
             write!(f, " (zero-copy refused: {})", io::Error::from_raw_os_error(errno))?;
         }
@@ -365,8 +369,9 @@ mod tests {
         let pages = Pages::Transparent;
         let mode =
             Mode { zero_copy: false, zero_copy_refused: refused, multi_buffer: true, pages, tx_budget: Some(256) };
+        assert_eq!(mode.to_string(), "copy");
         assert_eq!(
-            mode.to_string(),
+            format!("{mode:#}"),
             "copy (zero-copy refused: Operation not supported (os error 95)), transparent huge pages, multi-buffer, \
              256 packets per call"
         );

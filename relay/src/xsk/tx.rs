@@ -220,6 +220,7 @@ impl TxSocket {
             huge_pages: config.huge_pages,
         };
         let (socket, rings, umem) = socket::open_tx(&layout, config.receive_frames)?;
+        tracing::info!(interface = %config.interface, queue = config.queue, "AF_XDP sends: {:#}", socket.mode());
         let path = TxPath::new(rings.tx, rings.completion);
         Ok(Self { socket, path, umem, receive_frames: config.receive_frames })
     }

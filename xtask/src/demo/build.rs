@@ -19,7 +19,8 @@ pub(super) fn relay() -> Result<PathBuf> {
     }
     step("building the XDP programs", Command::new(&xtask).arg("build-ebpf"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    step("building the relay", Command::new(cargo).args(["build", "--quiet", "--release", "--package", "relay"]))?;
+    // Cargo shows its progress: the first build takes minutes.
+    step("building the relay", Command::new(cargo).args(["build", "--release", "--package", "relay"]))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     Ok(std::path::absolute(root().join(target))?.join("release/relay"))
 }

@@ -20,11 +20,18 @@ pub(super) fn table(outcome: &Outcome) -> String {
         ("recovered by FEC", stream_total(&outcome.red, "recovered")),
         ("lost", format!("{lost} datagrams")),
         ("rate", format!("{rate:.0} datagrams/s, {mbit:.1} Mbit/s")),
-        ("latency", format!("p50 {:.0} us, p99 {:.0} us", received.latency_us(50.0), received.latency_us(99.0))),
+        (
+            "latency",
+            format!(
+                "p50 {:.0} us, p99 {:.0} us, with those that waited for FEC",
+                received.latency_us(50.0),
+                received.latency_us(99.0)
+            ),
+        ),
         ("frames on the link", format!("{frames}, of which the diode lost {}", diode.dropped)),
         ("frames that came back", diode.came_back.to_string()),
-        ("driver of BLUE", obtained(&outcome.blue, &outcome.driver)),
-        ("driver of RED", obtained(&outcome.red, &outcome.driver)),
+        ("driver of BLUE", obtained(&outcome.blue, &outcome.driver, "zone")),
+        ("driver of RED", obtained(&outcome.red, &outcome.driver, "link")),
     ];
     if let Some(video) = &outcome.video {
         let text = format!("{} RTP datagrams sent, {} delivered", video.sent, video.delivered);
@@ -55,6 +62,9 @@ pub(super) fn verdict(outcome: &Outcome) -> Result<()> {
         }
     }
     if !faults.is_empty() {
+        faults.push("what the relays counted:".to_owned());
+        let lines = [&outcome.blue, &outcome.red].map(|relay| relay.log.lines()).concat();
+        faults.extend(lines.into_iter().filter(|line| line.starts_with("summary ")));
         bail!("the demo shows a fault:\n{}", faults.join("\n"));
     }
     println!("Every datagram crossed a link that lost {} frames. Nothing came back.", outcome.diode.dropped);
@@ -70,9 +80,20 @@ fn stream_total(relay: &Stopped, key: &str) -> String {
     streams.iter().map(|line| line.total(key)).sum::<u64>().to_string()
 }
 
-/// Driver and mode as the relay's summary tells them, or the driver that was asked for.
-fn obtained(relay: &Stopped, asked: &str) -> String {
+/// Driver and modes as the relay's summary tells them, or the driver that was asked for. `mode` is that of the
+/// interface where packets come in: the zone's on BLUE, the link's on RED.
+fn obtained(relay: &Stopped, asked: &str, incoming: &str) -> String {
     let value = |key| relay.summary.lines.iter().find_map(|line| line.get(key));
     let driver = value("driver").unwrap_or(asked);
-    value("mode").map_or_else(|| driver.to_owned(), |mode| format!("{driver}, {mode}"))
+    if driver == "socket" {
+        return "socket: plain kernel UDP".to_owned();
+    }
+    let modes = [("mode", incoming), ("zone_mode", "zone"), ("link_mode", "link")];
+    modes.iter().filter_map(|(key, interface)| Some((interface, value(key)?))).fold(
+        driver.to_owned(),
+        |mut text, mode| {
+            let _ = write!(text, ", {} {}", mode.0, mode.1);
+            text
+        },
+    )
 }

@@ -56,23 +56,30 @@ impl Rights {
         }
     }
 
-    /// One line for the user.
-    pub(super) fn explanation(&self) -> String {
+    /// What the user gets, and how to get more.
+    pub(super) fn explanation(&self, relay: &Path) -> String {
         match self {
             Self::Xdp => "root: XDP and AF_XDP carry the streams".to_owned(),
-            Self::Namespaces(why) => format!(
-                "no XDP: {why}; the same runs with driver = \"socket\". For XDP run as root: sudo -E cargo xtask demo"
-            ),
+            Self::Namespaces(why) => {
+                format!("no XDP: {why}; the same runs with driver = \"socket\". For XDP: {}", as_root(relay))
+            }
             Self::None => "not root: trying a user namespace of our own".to_owned(),
         }
     }
+}
+
+/// The command that runs what is built already, as root: sudo has another PATH, and a build as root would leave files
+/// that their owner cannot replace.
+fn as_root(relay: &Path) -> String {
+    let own = std::env::current_exe().map_or_else(|_| "cargo xtask".to_owned(), |path| path.display().to_string());
+    format!("sudo {own} demo --relay {}", relay.display())
 }
 
 /// Replaces this process by a copy in user, network and mount namespaces of its own, where it counts as root.
 ///
 /// Returns only when that fails.
 pub(super) fn enter_user_namespace(relay: &Path, args: &DemoArgs) -> Result<()> {
-    let remedy = "run it as root: sudo -E cargo xtask demo";
+    let remedy = format!("run it as root: {}", as_root(relay));
     if std::env::var_os(INSIDE).is_some() {
         let reason = lab::privilege().err().unwrap_or_default();
         bail!("no network namespaces even in a user namespace ({reason}); {remedy}");
@@ -84,6 +91,9 @@ pub(super) fn enter_user_namespace(relay: &Path, args: &DemoArgs) -> Result<()> 
     if let Some(driver) = &args.driver {
         command.args(["--driver", driver]);
     }
+    // Debian gives only root the folders where `nft` is.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
     let error = command.env(INSIDE, "1").exec();
     Err(error).with_context(|| format!("cannot start unshare(1) for a user namespace; {remedy}"))
 }

@@ -46,10 +46,10 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let folder = TempDir::new()?;
     let site = write_site(folder.path(), &plan.driver)?;
     let lab = Lab::new(&Options { loss: Loss::percent(LOSS_PERCENT), ..Options::default() })?;
-    println!(
-        "hosts: client - blue - diode ({LOSS_PERCENT}% loss, one way) - red - server; look inside one with\n  {}",
-        lab.red.enter_command()
-    );
+    println!("hosts: client - blue - diode ({LOSS_PERCENT}% loss, one way) - red - server");
+    if plan.driver == "xdp" {
+        println!("       look inside RED while it runs: {}", lab.red.enter_command());
+    }
     let mut keygen = Command::new(&plan.relay);
     keygen.arg("keygen").arg(folder.path().join("link.key"));
     lab.blue.output(keygen, "")?;

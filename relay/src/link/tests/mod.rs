@@ -154,6 +154,7 @@ impl Plan {
 
     fn receiver(&self, epoch_min: u32, packet_floors: Vec<(u16, u64)>) -> Receiver {
         let mut receiver = Receiver::new(ReceiverConfig {
+            claim: Claim::first(),
             key: self.key(),
             direction: Direction::Forward,
             epoch_min,

@@ -35,11 +35,11 @@ pub fn link_key(site: &Site) -> anyhow::Result<LinkKey> {
 
 /// Says what the site file asks for and this version does not carry yet, so that nobody waits for it in vain.
 pub fn warn_not_carried(site: &Site) {
-    for stream in site.streams.iter().filter(|stream| stream.kind != StreamKind::UdpUnilateral) {
+    for stream in site.streams.iter().filter(|stream| stream.kind == StreamKind::TcpBilateral) {
         tracing::warn!(
             stream = %stream.name,
             channel = stream.channel,
-            "NOT CARRIED: this version carries udp-unilateral streams only, and this one is {}; BLUE does not listen on its port",
+            "NOT CARRIED: this version has no return link, which a {} stream needs; BLUE does not listen on its port",
             stream.kind.name()
         );
     }

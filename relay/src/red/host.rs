@@ -57,6 +57,8 @@ pub struct RedHost {
     pub neighbours: Option<Neighbours>,
     /// The lanes.
     pub lanes: Lanes<Order, Shared>,
+    /// Serves TCP connections, until RED stops.
+    pub runtime: Option<tokio::runtime::Runtime>,
     /// The XDP program, with `driver = "xdp"`.
     pub program: Option<RedLink>,
     /// What lanes tell.
@@ -296,6 +298,9 @@ impl Controlled for RedHost {
     fn stop(mut self) {
         self.read_program();
         self.lanes.stop(|| Order::Stop);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
         self.notices();
         let seen = self.look();
         self.store(&seen, true);

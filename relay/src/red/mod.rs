@@ -21,6 +21,7 @@ mod promise;
 mod replay;
 mod start;
 mod table;
+mod tcp;
 
 use std::path::Path;
 

@@ -9,6 +9,7 @@ use super::egress::{Egress, Exit, Fate, Outgoing, Waiting};
 use super::neighbour::{NextHop, NextHopState};
 use super::notice::Notice;
 use super::table::{Entry, Table};
+use super::tcp;
 use crate::link::{Delivery, Nanos, Settled, Sink, Turn};
 use crate::session::{self, Heard, SessionId, Track};
 use crate::telemetry::counters::RedStream;
@@ -37,6 +38,7 @@ struct Session {
 pub struct Replay {
     table: Arc<Table>,
     sessions: Sessions,
+    tcp: tcp::Sessions,
 }
 
 /// One lane's sessions and their way out.
@@ -53,10 +55,16 @@ struct Sessions {
 
 impl Replay {
     /// For lane number `lane`.
-    pub fn new(lane: usize, table: Arc<Table>, egress: Egress, notices: crossbeam_channel::Sender<Notice>) -> Self {
+    pub fn new(
+        lane: usize,
+        table: Arc<Table>,
+        egress: Egress,
+        deliveries: tcp::Deliveries,
+        notices: crossbeam_channel::Sender<Notice>,
+    ) -> Self {
         let by_id = FxHashMap::default();
         let sessions = Sessions { lane, now: 0, by_id, accounts: Vec::new(), egress, swept_at: 0, notices };
-        Self { table, sessions }
+        Self { table, sessions, tcp: tcp::Sessions::new(lane, deliveries) }
     }
 
     /// Takes a new table. Sessions of streams whose destination changed go to the new one from their next datagram on.
@@ -68,6 +76,8 @@ impl Replay {
             }
         }
         let removed = |slot: &usize| table.get(*slot).is_none();
+        self.tcp.flush(self.sessions.now, &self.table);
+        self.tcp.stop();
         (0..self.sessions.egress.waiting_slots()).filter(removed).for_each(|slot| {
             self.sessions.abandon_waiting(&self.table, slot);
         });
@@ -80,11 +90,14 @@ impl Replay {
         self.sessions.send_waiting(&self.table);
         if now >= self.sessions.swept_at + SWEEP_NS {
             self.sessions.sweep(&self.table);
+            self.tcp.sweep(now);
         }
     }
 
     /// Gives up what still waits for a neighbour, and closes the accounts: nothing more is going to be heard.
     pub fn stop(&mut self) {
+        self.tcp.flush(self.sessions.now, &self.table);
+        self.tcp.stop();
         (0..self.sessions.egress.waiting_slots()).for_each(|slot| self.sessions.abandon_waiting(&self.table, slot));
         for (slot, account) in self.sessions.accounts.iter_mut().enumerate() {
             account.close();
@@ -96,6 +109,7 @@ impl Replay {
 
     /// Makes sure that what was sent leaves. True: call again soon.
     pub fn end(&mut self) -> Result<bool, crate::xsk::XskError> {
+        self.tcp.flush(self.sessions.now, &self.table);
         let egress = &mut self.sessions.egress;
         Ok(egress.kick()? | egress.is_waiting())
     }
@@ -258,10 +272,13 @@ impl Sessions {
 
 impl Sink for Replay {
     fn record(&mut self, delivery: &Delivery<'_>) {
+        if self.table.get(delivery.slot).is_some_and(|entry| entry.kind.is_tcp()) {
+            return self.tcp.record(self.sessions.now, &self.table, delivery);
+        }
         match delivery.head.kind {
             RecordType::Datagram => self.sessions.datagram(&self.table, delivery),
             RecordType::Mark if delivery.turn != Turn::Early => self.sessions.mark(&self.table, delivery),
-            // Records of streams that this version does not carry: their channels are not in the table.
+            // Of no meaning for datagrams.
             _ => {}
         }
     }
@@ -272,6 +289,7 @@ impl Sink for Replay {
 
     fn new_epoch(&mut self, epoch: u32) {
         self.sessions.by_id.clear();
+        self.tcp.abort_all(&self.table);
         self.sessions.accounts.iter_mut().for_each(Account::new_epoch);
         self.sessions.tell(Notice::NewEpoch(epoch));
     }

@@ -15,6 +15,7 @@ use super::notice::{NOTICES_MAX, Notice};
 use super::port::{LinkPort, Queues};
 use super::replay::Replay;
 use super::table::Table;
+use super::tcp::Deliveries;
 use crate::config::{Driver, Encapsulation, Site};
 use crate::host::{
     Chatter, Clock, Lanes, RedState, check_mtu, check_mtu_if_there, link_key, load_red, quiet, raise_open_files,
@@ -33,6 +34,8 @@ use crate::xsk::{RxConfig, RxSocket, TxConfig, TxSocket};
 
 /// Memory for symbols that wait, per lane: at 10 Gbit/s it is 50 ms of link, far more than any `hold`.
 const POOL_BYTES: usize = 64 << 20;
+/// Threads that serve TCP connections: they only move bytes that lanes have collected.
+const TCP_WORKERS: usize = 2;
 /// Frames lent to a zero-copy driver on the zone interface, so that the kernel still receives there (ARP, answers).
 const KERNEL_FRAMES: u32 = 512;
 /// Ethernet header, bytes.
@@ -43,6 +46,7 @@ struct Common {
     site: Site,
     key: LinkKey,
     claim: Claim,
+    deliveries: Deliveries,
     clock: Clock,
     state: RedState,
     table: Arc<Table>,
@@ -65,9 +69,16 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
     let (notices, notices_here) = bounded(NOTICES_MAX);
     quiet(&site.link.red.interface);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(TCP_WORKERS)
+        .thread_name("tcp")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime of TCP connections")?;
     let common = Common {
         key,
         claim: Claim::first(),
+        deliveries: Deliveries::new(runtime.handle().clone(), notices.clone()),
         clock: Clock::default(),
         state: state.clone(),
         table,
@@ -88,6 +99,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         counters: common.counters,
         neighbours,
         lanes: running,
+        runtime: Some(runtime),
         program,
         notices: notices_here,
         syslog,
@@ -194,7 +206,13 @@ where
             clock: common.clock,
             port,
             receiver,
-            replay: Replay::new(number, Arc::clone(&common.table), egress, common.notices.clone()),
+            replay: Replay::new(
+                number,
+                Arc::clone(&common.table),
+                egress,
+                common.deliveries.clone(),
+                common.notices.clone(),
+            ),
             mailbox,
             counters: common.counters.link(),
             shared,

@@ -9,9 +9,11 @@ use crate::config::{Site, StreamKind};
 use crate::link::{Nanos, ReceiverChannel};
 use crate::telemetry::counters::{Lanes, RedCounters, RedStream};
 
-/// One UDP stream.
+/// One stream.
 #[derive(Debug)]
 pub struct Entry {
+    /// What it carries.
+    pub kind: StreamKind,
     /// Its name, for logs.
     pub name: String,
     /// Where it is delivered.
@@ -26,7 +28,7 @@ pub struct Entry {
     pub counters: Arc<Lanes<RedStream>>,
 }
 
-/// All UDP streams. Immutable: a reload makes a new table and hands it to every lane.
+/// All streams. Immutable: a reload makes a new table and hands it to every lane.
 #[derive(Debug, Default)]
 pub struct Table {
     entries: Vec<Option<Entry>>,
@@ -38,13 +40,15 @@ impl Table {
     /// The table for `site`; slots are taken over from `before`, as the link receiver does.
     pub fn new(site: &Site, before: Option<&Table>, counters: &RedCounters, neighbours: Option<&Neighbours>) -> Self {
         let mut table = Self { slots: before.map(|table| table.slots.clone()).unwrap_or_default(), ..Self::default() };
-        for stream in site.streams.iter().filter(|stream| stream.kind == StreamKind::UdpUnilateral) {
+        for stream in site.streams.iter().filter(|stream| stream.kind != StreamKind::TcpBilateral) {
             let free = table.slots.len();
             let slot = *table.slots.entry(stream.channel).or_insert(free);
             if table.entries.len() <= slot {
                 table.entries.resize_with(slot + 1, || None);
             }
+            let neighbours = neighbours.filter(|_| !stream.kind.is_tcp());
             table.entries[slot] = Some(Entry {
+                kind: stream.kind,
                 name: stream.name.clone(),
                 destination: stream.destination,
                 next_hop: neighbours.map(|neighbours| neighbours.next_hop(stream.destination.ip())),
@@ -55,7 +59,8 @@ impl Table {
             table.channels.push(ReceiverChannel {
                 channel: stream.channel,
                 stream_type: stream.kind.wire_number(),
-                ordered: stream.ordered,
+                // Bytes have no other order than their own.
+                ordered: stream.ordered || stream.kind.is_tcp(),
             });
         }
         table

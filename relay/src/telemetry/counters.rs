@@ -175,6 +175,10 @@ counters! {
         delivered_bytes,
         /// Records among them whose bytes needed FEC.
         recovered,
+        /// TCP sessions begun.
+        sessions,
+        /// TCP sessions broken off: by BLUE, for missing bytes, or by their destination.
+        sessions_aborted,
         ;
         /// Missing, by reason.
         lost: RedLost,

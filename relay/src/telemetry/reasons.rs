@@ -95,6 +95,8 @@ reasons! {
         TxFull = "tx_full",
         /// The system refused to send.
         SendError = "send_error",
+        /// Its session was aborted: bytes before it are missing, or its destination is gone or too slow.
+        Aborted = "aborted",
     }
 }
 

@@ -21,7 +21,7 @@ use crate::telemetry::reasons::BlueRefused;
 /// Connections that may wait to be accepted: a second of a storm of 4,000 a second.
 const BACKLOG: i32 = 4096;
 /// A dead client is noticed after this long without a sign of life, and three unanswered questions 10 s apart.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
 const KEEPALIVE_AGAIN: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMES: u32 = 3;
 /// After a failed accept (no file descriptor left, say) before the next.

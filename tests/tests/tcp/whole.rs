@@ -1,0 +1,72 @@
+//! Everything arrives, as long as losses stay within the promise.
+
+use lab::{Loss, require_root};
+
+use super::rig::{self, Server};
+
+/// Long enough to fill every queue and to take hundreds of blocks.
+const BYTES: u64 = 40 << 20;
+
+fn whole(driver: &str, loss: Loss, protection: (&str, &str, u32)) {
+    let path = rig::start(driver, loss, protection, &[]);
+    let server = Server::start(&path.ground.lab.server);
+    rig::send_whole(&path, 7, BYTES);
+    let arrived = server.next();
+    let (blue, red, log) = rig::stop(path);
+    assert!(arrived.whole && !arrived.wrong, "{arrived:?}\n{log}");
+    assert_eq!(arrived.bytes, BYTES, "{log}");
+    assert_eq!(blue.number("received_bytes").unwrap(), BYTES, "{log}");
+    assert_eq!(red.number("delivered_bytes").unwrap(), BYTES, "{log}");
+    assert_eq!(red.number("sessions_aborted").unwrap(), 0, "{log}");
+}
+
+#[test]
+fn xdp_without_loss() {
+    require_root!();
+    whole("xdp", Loss::None, ("0.1%", "1e-9", 4));
+}
+
+#[test]
+fn socket_without_loss() {
+    require_root!();
+    whole("socket", Loss::None, ("0.1%", "1e-9", 4));
+}
+
+#[test]
+fn xdp_with_one_percent_lost() {
+    require_root!();
+    whole("xdp", Loss::percent(1.0), ("1%", "1e-9", 0));
+}
+
+#[test]
+fn xdp_with_bursts() {
+    require_root!();
+    whole("xdp", Loss::Bursts { burst: 12, period: 900 }, ("0.01%", "1e-9", 12));
+}
+
+#[test]
+fn a_hundred_connections_at_once_keep_apart() {
+    const CLIENTS: u8 = 100;
+    require_root!();
+    let path = rig::start("xdp", Loss::percent(1.0), ("1%", "1e-9", 0), &["max_sessions = 128"]);
+    let server = Server::start(&path.ground.lab.server);
+    std::thread::scope(|scope| {
+        for seed in 0..CLIENTS {
+            let path = &path;
+            scope.spawn(move || rig::send_whole(path, seed, 100_000 + u64::from(seed)));
+        }
+    });
+    let mut seeds: Vec<u8> = (0..CLIENTS)
+        .map(|_| {
+            let arrived = server.next();
+            assert!(arrived.whole && !arrived.wrong, "{arrived:?}");
+            let seed = arrived.seed.expect("bytes came");
+            assert_eq!(arrived.bytes, 100_000 + u64::from(seed));
+            seed
+        })
+        .collect();
+    seeds.sort_unstable();
+    assert_eq!(seeds, (0..CLIENTS).collect::<Vec<_>>());
+    let (_, red, log) = rig::stop(path);
+    assert_eq!(red.number("sessions").unwrap(), u64::from(CLIENTS), "{log}");
+}

@@ -18,7 +18,10 @@ const KINDS: &[(&str, StreamKind)] = &[
 ];
 
 /// A minute of silence: longer than the keep-alives of the usual media and log senders.
-const DEFAULT_IDLE: Duration = Duration::from_mins(1);
+const DEFAULT_UDP_IDLE: Duration = Duration::from_mins(1);
+/// A TCP connection says itself when it ends, and a dead client is noticed by keep-alives: an hour of silence is only the
+/// last resort against connections that nobody uses.
+const DEFAULT_TCP_IDLE: Duration = Duration::from_hours(1);
 /// One session unless the file grants more: the careful choice for a guarded border.
 const DEFAULT_SESSIONS: u32 = 1;
 /// Bound of a stream's session table.
@@ -85,8 +88,9 @@ fn stream(notes: &mut Notes, mut section: Section<'_, '_>, link_fec: &Fec) -> St
         Some(table) => fec::read(notes, table, link_fec),
         None => link_fec.clone(),
     };
+    let default_idle = if kind.is_tcp() { DEFAULT_TCP_IDLE } else { DEFAULT_UDP_IDLE };
     let idle =
-        s.get(notes, "idle", duration(Duration::from_millis(100), Duration::from_hours(24))).unwrap_or(DEFAULT_IDLE);
+        s.get(notes, "idle", duration(Duration::from_millis(100), Duration::from_hours(24))).unwrap_or(default_idle);
     let ordered = s.get(notes, "ordered", boolean).unwrap_or(true);
     section.finish(notes);
     Stream {

@@ -69,6 +69,7 @@ impl Replay {
 
     /// Takes a new table. Sessions of streams whose destination changed go to the new one from their next datagram on.
     pub fn set_table(&mut self, table: Arc<Table>) {
+        self.tcp.set_table(&self.table, &table);
         for session in self.sessions.by_id.values_mut() {
             let destination = |table: &Table| table.get(session.slot).map(|entry| entry.destination);
             if destination(&table) != destination(&self.table) {

@@ -17,6 +17,7 @@ fn a_reset_client_resets_its_destination() {
     let server = Server::start(&path.ground.lab.server);
     let mut client = rig::connect(&path).unwrap();
     rig::send(&mut client, 1, 1000).unwrap();
+    server.wait_begun();
     reset(&client);
     drop(client);
     let arrived = server.next();
@@ -49,12 +50,9 @@ fn a_lost_block_resets_its_session_alone() {
     let path = rig::start("xdp", Loss::None, PROTECTED, &["max_sessions = 4"]);
     let server = Server::start(&path.ground.lab.server);
     let mut hit = rig::connect(&path).unwrap();
-    let before = path.ground.lab.diode.counters().unwrap().forwarded;
     rig::send(&mut hit, 1, 10_000).unwrap();
-    // So that RED has its beginning: a session without one is never begun.
-    while path.ground.lab.diode.counters().unwrap().forwarded < before + 8 {
-        std::thread::yield_now();
-    }
+    // A session whose beginning is lost is never begun.
+    server.wait_begun();
     path.ground.lab.diode.set_loss(Loss::All).unwrap();
     rig::send(&mut hit, 1, 5_000_000).unwrap();
     // More than a block and all its repair symbols.
@@ -118,4 +116,28 @@ fn a_source_that_is_not_listed_gets_nowhere_xdp() {
 fn a_source_that_is_not_listed_gets_nowhere_socket() {
     require_root!();
     refused("socket");
+}
+
+/// A stream that a reload takes away takes its sessions with it, on both hosts.
+#[test]
+fn a_removed_stream_ends_its_sessions() {
+    require_root!();
+    let path = rig::start("xdp", Loss::None, PROTECTED, &[]);
+    let server = Server::start(&path.ground.lab.server);
+    let mut client = rig::connect(&path).unwrap();
+    rig::send(&mut client, 1, 1000).unwrap();
+    server.wait_begun();
+    let text = std::fs::read_to_string(&path.ground.site_file).unwrap();
+    let other =
+        text.replace("channel = 1", "channel = 2").replace(&format!("source_port = {PORT}"), "source_port = 5141");
+    std::fs::write(&path.ground.site_file, other).unwrap();
+    for relay in [&path.blue, &path.red] {
+        relay.signal(libc::SIGHUP).unwrap();
+        relay.wait_for_line(0, SOON, |line| line.contains("reloaded")).unwrap();
+    }
+    assert!(!server.next().whole);
+    // The next bytes find that the stream is gone.
+    while rig::send(&mut client, 1, 1000).is_ok() {}
+    let (_, red, log) = rig::stop(path);
+    assert_eq!(red.number("sessions_aborted").unwrap(), 1, "{log}");
 }

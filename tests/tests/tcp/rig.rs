@@ -48,6 +48,7 @@ pub struct Arrived {
 
 /// Accepts connections for as long as the path stands; every one that ends is told.
 pub struct Server {
+    begun: Receiver<()>,
     arrived: Receiver<Arrived>,
     _accepts: JoinHandle<()>,
 }
@@ -55,14 +56,20 @@ pub struct Server {
 impl Server {
     pub fn start(host: &Host) -> Self {
         let listener = host.run(|| TcpListener::bind((address::SERVER, PORT))).unwrap().unwrap();
+        let (tell_begun, begun) = channel();
         let (tell, arrived) = channel();
         let accepts = std::thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
-                let tell = tell.clone();
-                std::thread::spawn(move || drop(tell.send(read_all(connection))));
+                let (tell_begun, tell) = (tell_begun.clone(), tell.clone());
+                std::thread::spawn(move || drop(tell.send(read_all(connection, &tell_begun))));
             }
         });
-        Self { arrived, _accepts: accepts }
+        Self { begun, arrived, _accepts: accepts }
+    }
+
+    /// Waits for the first bytes of the next connection.
+    pub fn wait_begun(&self) {
+        self.begun.recv_timeout(SOON).expect("a connection begins");
     }
 
     /// The next connection that ends.
@@ -71,7 +78,7 @@ impl Server {
     }
 }
 
-fn read_all(mut connection: TcpStream) -> Arrived {
+fn read_all(mut connection: TcpStream, begun: &std::sync::mpsc::Sender<()>) -> Arrived {
     let mut arrived = Arrived { bytes: 0, seed: None, whole: false, wrong: false };
     let (mut buffer, mut expected) = (vec![0; CHUNK], vec![0; CHUNK]);
     loop {
@@ -79,6 +86,10 @@ fn read_all(mut connection: TcpStream) -> Arrived {
             Ok(0) => return Arrived { whole: true, ..arrived },
             Err(_) => return arrived,
             Ok(len) => {
+                if arrived.seed.is_none() {
+                    // Nobody listens in tests that do not care.
+                    let _ = begun.send(());
+                }
                 let seed = *arrived.seed.get_or_insert(buffer[0]);
                 pattern(seed, arrived.bytes, &mut expected[..len]);
                 arrived.wrong |= buffer[..len] != expected[..len];

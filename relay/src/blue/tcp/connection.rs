@@ -30,6 +30,8 @@ pub struct Connection {
     pub idle: Duration,
     /// The process's clock.
     pub clock: Clock,
+    /// Says whether the stream is still in force: a reload may have taken it away.
+    pub in_force: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Connection {
@@ -51,6 +53,9 @@ impl Connection {
                 Ok(Ok(0)) | Err(_) => return Piece::Close,
                 Ok(Err(_)) => return Piece::Abort,
                 Ok(Ok(bytes)) => self.wait_for_rate(bytes).await,
+            }
+            if !(self.in_force)() {
+                return Piece::Abort;
             }
             if !self.feed.send(self.slot, self.id, Piece::Data(buffer.split().freeze())).await {
                 return Piece::Abort;

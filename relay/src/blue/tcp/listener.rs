@@ -137,6 +137,10 @@ fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Common>)
         rate: entry.rate.clone(),
         idle: Duration::from_nanos(entry.idle_ns),
         clock: common.clock,
+        in_force: {
+            let common = Arc::clone(common);
+            Box::new(move || common.table().get(slot).is_some())
+        },
     };
     let common = Arc::clone(common);
     tokio::spawn(async move {

@@ -139,9 +139,19 @@ impl Sessions {
 
     /// Breaks off every session: BLUE has started anew.
     pub fn abort_all(&mut self, table: &Table) {
-        for (_, mut session) in self.by_id.drain() {
+        self.abort_if(table, |_| true);
+        self.by_id.clear();
+    }
+
+    /// Breaks off the sessions of streams that `new` no longer has; `old` has their counters.
+    pub fn set_table(&mut self, old: &Table, new: &Table) {
+        self.abort_if(old, |slot| new.get(slot).is_none());
+    }
+
+    fn abort_if(&mut self, table: &Table, condition: impl Fn(usize) -> bool) {
+        for session in self.by_id.values_mut().filter(|session| condition(session.slot)) {
             if let Some(counters) = table.get(session.slot).and_then(|entry| entry.counters.lane(self.lane)) {
-                session.abort(0, counters);
+                session.abort(session.ended_at, counters);
             }
         }
     }

@@ -148,7 +148,7 @@ impl<P: TxPort> Lane<P> {
     fn take_table(&mut self, table: &Arc<Table>, encoder: Encoder) -> anyhow::Result<()> {
         let now = self.clock.now();
         self.sender.set_channels(now, table.sender_channels(), encoder);
-        self.udp.set_table(Arc::clone(table), &self.sender);
+        self.udp.set_table(now, Arc::clone(table), &self.sender);
         let opened = self.ingress.set_table(table);
         if !self.ready.get() {
             opened?;

@@ -35,8 +35,10 @@ impl UdpIngress {
         Self { lane, table, flows: FlowTable::default(), sender_slots: Vec::new(), shared, notices }
     }
 
-    /// Takes a new table, after the sender took the same one.
-    pub fn set_table<P: TxPort>(&mut self, table: Arc<Table>, sender: &Sender<P>) {
+    /// Takes a new table, after the sender took the same one. Sessions of streams that it has not end here, not at the next
+    /// heartbeat: by then the stream may be back, with a limit that never counted them.
+    pub fn set_table<P: TxPort>(&mut self, now: Nanos, table: Arc<Table>, sender: &Sender<P>) {
+        self.flows.expire(now, &*table, |_, _| ());
         self.sender_slots = vec![None; table.slots()];
         for (slot, entry) in table.iter() {
             self.sender_slots[usize::from(slot)] = sender.slot(entry.channel);

@@ -51,7 +51,8 @@ impl Replay {
     /// For lane number `lane`.
     pub fn new(lane: usize, table: Arc<Table>, egress: Egress, notices: crossbeam_channel::Sender<Notice>) -> Self {
         let by_id = FxHashMap::default();
-        let sessions = Sessions { lane, now: 0, by_id, accounts: Vec::new(), egress, heard: HeardTime::default(), notices };
+        let sessions =
+            Sessions { lane, now: 0, by_id, accounts: Vec::new(), egress, heard: HeardTime::default(), notices };
         Self { table, sessions }
     }
 

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::account::Account;
 use super::egress::{Egress, Exit, Fate, Outgoing, Waiting};
+use super::memory::HeardTime;
 use super::neighbour::{NextHop, NextHopState};
 use super::notice::Notice;
 use super::table::{Entry, Table};
@@ -15,13 +16,6 @@ use crate::telemetry::counters::RedStream;
 use crate::telemetry::reasons::{RedLost, RedRefused};
 use crate::wire::{FLAG_END, RecordType};
 
-/// An ended session is remembered for this long, so that BLUE's repeated ends are not taken for new sessions.
-const ENDED_NS: Nanos = 10_000_000_000;
-/// A session that BLUE never ended is forgotten after its idle time and this.
-const FORGET_NS: Nanos = 10_000_000_000;
-/// How often sessions are looked through for ones to forget.
-const SWEEP_NS: Nanos = 1_000_000_000;
-
 #[derive(Debug)]
 struct Session {
     slot: usize,
@@ -30,6 +24,8 @@ struct Session {
     /// `None` before its first datagram, and after its end once nothing waits.
     exit: Option<Exit>,
     last_at: Nanos,
+    /// The same, in time during which BLUE was heard.
+    last_heard: Nanos,
     ended: bool,
 }
 
@@ -47,7 +43,7 @@ struct Sessions {
     /// By slot.
     accounts: Vec<Account>,
     egress: Egress,
-    swept_at: Nanos,
+    heard: HeardTime,
     notices: crossbeam_channel::Sender<Notice>,
 }
 
@@ -55,7 +51,8 @@ impl Replay {
     /// For lane number `lane`.
     pub fn new(lane: usize, table: Arc<Table>, egress: Egress, notices: crossbeam_channel::Sender<Notice>) -> Self {
         let by_id = FxHashMap::default();
-        let sessions = Sessions { lane, now: 0, by_id, accounts: Vec::new(), egress, swept_at: 0, notices };
+        let sessions =
+            Sessions { lane, now: 0, by_id, accounts: Vec::new(), egress, heard: HeardTime::default(), notices };
         Self { table, sessions }
     }
 
@@ -74,11 +71,12 @@ impl Replay {
         self.table = table;
     }
 
-    /// Sets the time for what follows, and sends what waited for a neighbour.
-    pub fn begin(&mut self, now: Nanos) {
+    /// Sets the time for what follows, and sends what waited for a neighbour. `heard_at` is when the last frame came from
+    /// BLUE, whose heartbeat has the period `heartbeat_ns`.
+    pub fn begin(&mut self, now: Nanos, heard_at: Option<Nanos>, heartbeat_ns: Nanos) {
         self.sessions.now = now;
         self.sessions.send_waiting(&self.table);
-        if now >= self.sessions.swept_at + SWEEP_NS {
+        if self.sessions.heard.look(now, heard_at, heartbeat_ns) {
             self.sessions.sweep(&self.table);
         }
     }
@@ -105,8 +103,8 @@ impl Sessions {
     fn datagram(&mut self, table: &Table, delivery: &Delivery<'_>) {
         let Some((entry, counters)) = entry(table, delivery.slot, self.lane) else { return };
         let id = delivery.head.session;
-        let session = session(&mut self.by_id, id, delivery.slot, self.now);
-        session.last_at = self.now;
+        let session = session(&mut self.by_id, id, delivery.slot);
+        (session.last_at, session.last_heard) = (self.now, self.heard.now());
         if delivery.turn != Turn::Early {
             let Heard::Next { missing } = track(session, delivery).datagram(delivery.head.sequence) else { return };
             missing_records(&mut self.accounts, delivery, counters, RedLost::Gap, missing);
@@ -216,10 +214,10 @@ impl Sessions {
 
     fn mark(&mut self, table: &Table, delivery: &Delivery<'_>) {
         let Some((_, counters)) = entry(table, delivery.slot, self.lane) else { return };
-        let session = session(&mut self.by_id, delivery.head.session, delivery.slot, self.now);
+        let session = session(&mut self.by_id, delivery.head.session, delivery.slot);
         let missing = track(session, delivery).mark(delivery.head.sequence);
         if !session.ended {
-            session.last_at = self.now;
+            (session.last_at, session.last_heard) = (self.now, self.heard.now());
         }
         if delivery.head.flags & FLAG_END != 0 {
             session.ended = true;
@@ -241,12 +239,10 @@ impl Sessions {
     }
 
     fn sweep(&mut self, table: &Table) {
-        let now = self.now;
-        self.swept_at = now;
+        let heard = &self.heard;
         self.by_id.retain(|_, session| {
-            let idle_ns = table.get(session.slot).map_or(0, |entry| entry.idle_ns);
-            let keep_ns = if session.ended { ENDED_NS } else { idle_ns + FORGET_NS };
-            now.saturating_sub(session.last_at) < keep_ns
+            let idle_ns = table.get(session.slot).filter(|_| !session.ended).map_or(0, |entry| entry.idle_ns);
+            heard.remembers(session.last_heard, idle_ns)
         });
     }
 
@@ -289,8 +285,8 @@ impl Sink for Replay {
     }
 }
 
-fn session(by_id: &mut FxHashMap<SessionId, Session>, id: SessionId, slot: usize, now: Nanos) -> &mut Session {
-    let new = || Session { slot, track: None, exit: None, last_at: now, ended: false };
+fn session(by_id: &mut FxHashMap<SessionId, Session>, id: SessionId, slot: usize) -> &mut Session {
+    let new = || Session { slot, track: None, exit: None, last_at: 0, last_heard: 0, ended: false };
     by_id.entry(id).or_insert_with(new)
 }
 

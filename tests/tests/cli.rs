@@ -96,6 +96,24 @@ fn check_accepts_every_ready_site_file() {
     assert!(files >= 3, "only {files} site files in config/");
 }
 
+/// As in `relay check ... 2>&1 | head -1`.
+#[test]
+fn a_reader_that_has_gone_does_not_change_the_verdict() {
+    let folder = Folder::new("pipe");
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let code = |site: &Path| {
+        let mut command = Command::new(relay());
+        command.args([OsStr::new("check"), OsStr::new("--config"), site.as_os_str()]);
+        command.stdout(closed()).stderr(closed()).status().unwrap().code()
+    };
+    assert_eq!(code(&workspace().join("config/minimal.toml")), Some(0));
+    assert_eq!(code(&folder.site(|text| text.replace("mtu = 1500", "mtu = 15000"))), Some(2));
+}
+
 #[test]
 fn check_shows_every_error_on_standard_error_and_leaves_with_2() {
     let folder = Folder::new("errors");

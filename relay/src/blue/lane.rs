@@ -27,7 +27,8 @@ const LAST_HEARTBEATS: u32 = 3;
 const LAST_HEARTBEAT_NS: Nanos = 20_000_000;
 /// Without free frames the lane looks again after this long at the latest: the time that 32 full frames take at 1 Gbit/s.
 const FULL_WAIT_NS: Nanos = 400_000;
-/// The last frames get this long to leave; the whole relay stops within 2 s.
+/// What has already arrived gets this long to be taken, and then the last frames this long to leave; the whole relay stops
+/// within 2 s.
 const DRAIN_NS: Nanos = 500_000_000;
 
 /// Orders to a lane.
@@ -158,7 +159,7 @@ impl<P: TxPort> Lane<P> {
     fn take_table(&mut self, table: &Arc<Table>, encoder: Encoder) -> anyhow::Result<()> {
         let now = self.clock.now();
         self.sender.set_channels(now, table.sender_channels(), encoder);
-        self.udp.set_table(Arc::clone(table), &self.sender);
+        self.udp.set_table(now, Arc::clone(table), &self.sender);
         let opened = self.ingress.set_table(table);
         if !self.ready.get() {
             opened?;
@@ -179,8 +180,13 @@ impl<P: TxPort> Lane<P> {
         while self.clock.now() < until && self.udp.pump(self.clock.now(), &mut self.feed, &mut self.sender) {
             self.sender.poll(self.clock.now())?;
         }
+        let until = self.clock.now() + DRAIN_NS;
         self.udp.end_all();
         self.feed.abort_all();
+        // A link that is behind would not take the sessions' ends.
+        while !self.sender.has_room(0) && self.clock.now() < until {
+            self.send_until(self.clock.now() + FULL_WAIT_NS)?;
+        }
         for _ in 0..LAST_HEARTBEATS {
             let now = self.clock.now();
             self.udp.heartbeat(now, &mut self.feed, &mut self.sender);
@@ -189,6 +195,13 @@ impl<P: TxPort> Lane<P> {
         }
         while !self.sender.is_drained() && self.clock.now() < until {
             self.send_until(self.clock.now() + LAST_HEARTBEAT_NS)?;
+        }
+        if !self.sender.is_drained() {
+            let frames = self.sender.waiting_frames();
+            tracing::warn!(
+                frames,
+                "stopped before everything had left: the link is too slow, RED never hears of the rest"
+            );
         }
         self.publish(published);
         Ok(())

@@ -36,8 +36,10 @@ impl UdpIngress {
         Self { lane, table, flows: FlowTable::default(), sender_slots: Vec::new(), shared, notices }
     }
 
-    /// Takes a new table, after the sender took the same one.
-    pub fn set_table<P: TxPort>(&mut self, table: Arc<Table>, sender: &Sender<P>) {
+    /// Takes a new table, after the sender took the same one. Sessions of streams that it has not end here, not at the next
+    /// heartbeat: by then the stream may be back, with a limit that never counted them.
+    pub fn set_table<P: TxPort>(&mut self, now: Nanos, table: Arc<Table>, sender: &Sender<P>) {
+        self.flows.expire(now, &*table, |_, _| ());
         self.sender_slots = vec![None; table.slots()];
         for (slot, entry) in table.iter() {
             self.sender_slots[usize::from(slot)] = sender.slot(entry.channel);
@@ -129,5 +131,79 @@ fn refusal(error: PushError) -> BlueRefused {
     match error {
         PushError::Busy => BlueRefused::LinkFull,
         PushError::Oversize => BlueRefused::Oversize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::link::SenderConfig;
+    use crate::link::memory::{Faults, MemoryLink};
+    use crate::telemetry::counters::BlueCounters;
+    use crate::wire::{Direction, LinkKey};
+
+    const HEAD: &str = r#"
+        [link]
+        blue = { interface = "b", address = "10.0.0.1" }
+        red = { interface = "r", address = "10.0.0.2" }
+        [blue]
+        interface = "z"
+        [red]
+        interface = "y"
+    "#;
+
+    fn stream(channel: u16) -> String {
+        format!(
+            "[[stream]]\nchannel = {channel}\nname = \"s{channel}\"\ntype = \"udp-unilateral\"\nsource_ip = [\"10.1.0.0/16\"]\n\
+             source_port = {}\ndestination_ip = \"10.2.0.1\"\ndestination_port = 9\nidle = \"1s\"\n",
+            5000 + channel
+        )
+    }
+
+    fn table(streams: &[u16], before: Option<&Table>, counters: &BlueCounters) -> Arc<Table> {
+        let text = streams.iter().fold(HEAD.to_owned(), |text, channel| text + &stream(*channel));
+        let site = crate::config::parse(Path::new("site.toml"), &text).expect("valid").site;
+        Arc::new(Table::new(&site, before, counters).expect("possible"))
+    }
+
+    fn send(udp: &mut UdpIngress, sender: &mut Sender<MemoryLink>, port: u16) {
+        let source = SocketAddr::from(([10, 1, 0, 1], 1));
+        udp.datagram(0, sender, &Arrival { source, port, payload: b"x", checked: true });
+    }
+
+    /// Removed and back before any heartbeat: the stream's new limit has not counted the old session.
+    #[test]
+    fn a_stream_that_comes_back_counts_its_sessions_anew() {
+        let counters = BlueCounters::blue(1);
+        let both = table(&[1, 2], None, &counters);
+        let config = SenderConfig {
+            lane: 0,
+            epoch: 1,
+            direction: Direction::Forward,
+            key: LinkKey::unsealed(),
+            symbol_bytes: 1400,
+            heartbeat_ns: 1_000_000_000,
+            rate: None,
+        };
+        let mut sender = Sender::new(config, MemoryLink::new(1500, 4096, Faults::default(), 1));
+        let (notices, _here) = crossbeam_channel::bounded(8);
+        let mut udp = UdpIngress::new(0, Arc::clone(&both), Arc::default(), notices);
+        let first = table(&[1], Some(&both), &counters);
+        let again = table(&[1, 2], Some(&first), &counters);
+        for table in [&both, &first, &again] {
+            sender.set_channels(0, table.sender_channels(), table.encoder());
+            udp.set_table(0, Arc::clone(table), &sender);
+            send(&mut udp, &mut sender, 5002);
+        }
+        let (_, entry) = again.by_port(5002).expect("there");
+        assert_eq!(entry.limit.live(), 1);
+        let (_, mut feed) = crate::blue::tcp::feed().expect("two sockets");
+        udp.heartbeat(10_000_000_000, &mut feed, &mut sender);
+        assert_eq!(entry.limit.live(), 0, "each session ends once");
+        send(&mut udp, &mut sender, 5002);
+        assert_eq!(counters.samples().iter().map(|sample| sample.total("refused")).sum::<u64>(), 0);
+        assert_eq!(entry.counters.lane(0).expect("there").sent.get(), 3);
     }
 }

@@ -1,6 +1,7 @@
 //! `relay check`: the site file's errors, or a short account of what it would do.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,8 +11,9 @@ use crate::config::{self, Loaded, Purpose, Site, Stream};
 pub(super) fn check(path: &Path) -> ExitCode {
     match config::load(path, Purpose::Check) {
         Ok(Loaded { site, warnings }) => {
-            eprint!("{}", config::render(&warnings, super::colourful()));
-            print!("{}", account(path, &site, warnings.len()));
+            // A reader that has seen enough (`| head`) does not change the verdict.
+            let _ = write!(std::io::stderr(), "{}", config::render(&warnings, super::colourful()));
+            let _ = write!(std::io::stdout(), "{}", account(path, &site, warnings.len()));
             ExitCode::SUCCESS
         }
         Err(errors) => super::refuse(path, &errors),

@@ -5,7 +5,7 @@
 
 mod check;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -149,9 +149,11 @@ fn warn(loaded: &Loaded) {
 /// Shows every error of a site file.
 fn refuse(path: &Path, errors: &SiteErrors) -> ExitCode {
     let count = errors.error_count();
-    eprint!("{}", config::render(&errors.problems, colourful()));
-    eprintln!(
-        "relay: {} is not usable: {count} error{}; nothing was started",
+    // A reader that has seen enough (`| head`) does not change the verdict.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{}relay: {} is not usable: {count} error{}; nothing was started",
+        config::render(&errors.problems, colourful()),
         path.display(),
         if count == 1 { "" } else { "s" }
     );

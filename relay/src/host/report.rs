@@ -1,5 +1,6 @@
 //! Log lines of the control thread.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::config::{Site, SiteErrors, StreamKind};
@@ -16,7 +17,8 @@ pub fn print_report(occasion: Occasion, samples: &[Sample], obtained: &str) {
         }
         match occasion {
             Occasion::Stats => tracing::info!("{text}"),
-            Occasion::Summary => println!("{text}"),
+            // Whoever started the relay may have closed its end: no reason to fail while stopping.
+            Occasion::Summary => drop(writeln!(std::io::stdout(), "{text}")),
         }
     }
 }

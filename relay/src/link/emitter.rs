@@ -6,6 +6,10 @@ use super::pacer::{Pacer, Rate};
 use super::{Nanos, TxPort};
 use crate::wire::{FRAME_OVERHEAD, HEADER_LEN, Header, Kind, PACKET_NUMBER_MAX, Position, Sealer};
 
+/// A paced link takes no more records while what waits for it needs longer than this: heartbeats wait as long, and RED
+/// must not take BLUE for silent, and BLUE's last frames must leave while it stops.
+const BACKLOG_NS: Nanos = 100_000_000;
+
 /// What a sender has sent since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SenderCounters {
@@ -32,6 +36,8 @@ pub(super) struct Emitter<P: TxPort> {
     pacer: Option<Pacer>,
     /// Sealed frames that may not leave yet.
     staged: VecDeque<(P::Frame, usize)>,
+    /// Their bytes, with the headers around them.
+    staged_bytes: usize,
     /// The port was given frames that it has not sent yet.
     unkicked: bool,
     pub(super) counters: SenderCounters,
@@ -47,6 +53,7 @@ impl<P: TxPort> Emitter<P> {
             packet_number: 0,
             pacer: rate.map(Pacer::new),
             staged,
+            staged_bytes: 0,
             unkicked: false,
             counters: SenderCounters::default(),
         }
@@ -74,6 +81,7 @@ impl<P: TxPort> Emitter<P> {
         }
         self.counters.frame_bytes += len as u64;
         self.staged.push_back((frame, len));
+        self.staged_bytes += len + self.port.overhead_bytes();
         if self.staged.len() == 1 {
             self.release(now);
         }
@@ -93,6 +101,7 @@ impl<P: TxPort> Emitter<P> {
                 return Some(now);
             }
             self.unkicked = true;
+            self.staged_bytes -= len + overhead;
             if let Some(pacer) = &mut self.pacer {
                 pacer.spend(now, len + overhead);
             }
@@ -106,6 +115,16 @@ impl<P: TxPort> Emitter<P> {
             self.unkicked = self.port.kick()?;
         }
         Ok(self.unkicked)
+    }
+
+    /// Does what waits need longer than [`BACKLOG_NS`] at the link's rate?
+    pub(super) fn is_behind(&self) -> bool {
+        self.pacer.as_ref().is_some_and(|pacer| pacer.takes_ns(self.staged_bytes) > BACKLOG_NS)
+    }
+
+    /// Frames that may not leave yet.
+    pub(super) fn waiting_frames(&self) -> usize {
+        self.staged.len()
     }
 
     /// Has everything left?

@@ -38,6 +38,11 @@ impl Pacer {
         ((self.full_at + cost).saturating_sub(self.burst_length_ns) >> FRACTION_BITS) as Nanos
     }
 
+    /// Time that `bytes` take at the rate.
+    pub(super) fn takes_ns(&self, bytes: usize) -> Nanos {
+        ((self.ns_per_byte * bytes as u128) >> FRACTION_BITS) as Nanos
+    }
+
     /// Notes that `bytes` leave at `now`.
     pub(super) fn spend(&mut self, now: Nanos, bytes: usize) {
         self.full_at = self.full_at.max(u128::from(now) << FRACTION_BITS) + self.ns_per_byte * bytes as u128;

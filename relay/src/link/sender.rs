@@ -138,9 +138,10 @@ impl<P: TxPort> Sender<P> {
         self.has_frames(symbols)
     }
 
-    /// Are `wanted` frames free, and as many more as flushing every symbol and closing any two blocks may need?
+    /// Are `wanted` frames free, and as many more as flushing every symbol and closing any two blocks may need? Not while a
+    /// paced link is behind.
     pub fn has_frames(&mut self, wanted: usize) -> bool {
-        self.emitter.port.has_free(wanted + self.repair_frames + self.open.len())
+        !self.emitter.is_behind() && self.emitter.port.has_free(wanted + self.repair_frames + self.open.len())
     }
 
     /// Takes one record. It may leave at once or later: see [`Sender::poll`].
@@ -276,6 +277,11 @@ impl<P: TxPort> Sender<P> {
         }
         self.unannounced = true;
         self.heartbeat(now);
+    }
+
+    /// Frames that wait for the link's rate.
+    pub fn waiting_frames(&self) -> usize {
+        self.emitter.waiting_frames()
     }
 
     /// Has everything left?

@@ -84,7 +84,7 @@ impl<P: LinkPort> Lane<P> {
         let mut share_at = 0;
         while !self.obey() {
             let now = self.clock.now();
-            self.replay.begin(now);
+            self.replay.begin(now, self.receiver.last_frame_at(), self.receiver.heartbeat_ns());
             let received = self.receive(now)?;
             let mut wake_at = now;
             if received < BATCH {

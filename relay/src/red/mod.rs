@@ -14,6 +14,7 @@ mod account;
 mod egress;
 mod host;
 mod lane;
+mod memory;
 pub mod neighbour;
 mod notice;
 mod port;

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::account::Account;
 use super::egress::{Egress, Exit, Fate, Outgoing, Waiting};
+use super::memory::HeardTime;
 use super::neighbour::{NextHop, NextHopState};
 use super::notice::Notice;
 use super::table::{Entry, Table};
@@ -16,13 +17,6 @@ use crate::telemetry::counters::RedStream;
 use crate::telemetry::reasons::{RedLost, RedRefused};
 use crate::wire::{FLAG_END, RecordType};
 
-/// An ended session is remembered for this long, so that BLUE's repeated ends are not taken for new sessions.
-const ENDED_NS: Nanos = 10_000_000_000;
-/// A session that BLUE never ended is forgotten after its idle time and this.
-const FORGET_NS: Nanos = 10_000_000_000;
-/// How often sessions are looked through for ones to forget.
-const SWEEP_NS: Nanos = 1_000_000_000;
-
 #[derive(Debug)]
 struct Session {
     slot: usize,
@@ -31,6 +25,8 @@ struct Session {
     /// `None` before its first datagram, and after its end once nothing waits.
     exit: Option<Exit>,
     last_at: Nanos,
+    /// The same, in time during which BLUE was heard.
+    last_heard: Nanos,
     ended: bool,
 }
 
@@ -49,7 +45,7 @@ struct Sessions {
     /// By slot.
     accounts: Vec<Account>,
     egress: Egress,
-    swept_at: Nanos,
+    heard: HeardTime,
     notices: crossbeam_channel::Sender<Notice>,
 }
 
@@ -63,7 +59,8 @@ impl Replay {
         notices: crossbeam_channel::Sender<Notice>,
     ) -> Self {
         let by_id = FxHashMap::default();
-        let sessions = Sessions { lane, now: 0, by_id, accounts: Vec::new(), egress, swept_at: 0, notices };
+        let sessions =
+            Sessions { lane, now: 0, by_id, accounts: Vec::new(), egress, heard: HeardTime::default(), notices };
         Self { table, sessions, tcp: tcp::Sessions::new(lane, deliveries) }
     }
 
@@ -77,7 +74,7 @@ impl Replay {
             }
         }
         let removed = |slot: &usize| table.get(*slot).is_none();
-        self.tcp.flush(self.sessions.now, &self.table);
+        self.tcp.flush(self.sessions.heard.now(), &self.table);
         self.tcp.stop();
         (0..self.sessions.egress.waiting_slots()).filter(removed).for_each(|slot| {
             self.sessions.abandon_waiting(&self.table, slot);
@@ -85,19 +82,20 @@ impl Replay {
         self.table = table;
     }
 
-    /// Sets the time for what follows, and sends what waited for a neighbour.
-    pub fn begin(&mut self, now: Nanos) {
+    /// Sets the time for what follows, and sends what waited for a neighbour. `heard_at` is when the last frame came from
+    /// BLUE, whose heartbeat has the period `heartbeat_ns`.
+    pub fn begin(&mut self, now: Nanos, heard_at: Option<Nanos>, heartbeat_ns: Nanos) {
         self.sessions.now = now;
         self.sessions.send_waiting(&self.table);
-        if now >= self.sessions.swept_at + SWEEP_NS {
+        if self.sessions.heard.look(now, heard_at, heartbeat_ns) {
             self.sessions.sweep(&self.table);
-            self.tcp.sweep(now);
+            self.tcp.sweep(&self.sessions.heard);
         }
     }
 
     /// Gives up what still waits for a neighbour, and closes the accounts: nothing more is going to be heard.
     pub fn stop(&mut self) {
-        self.tcp.flush(self.sessions.now, &self.table);
+        self.tcp.flush(self.sessions.heard.now(), &self.table);
         self.tcp.stop();
         (0..self.sessions.egress.waiting_slots()).for_each(|slot| self.sessions.abandon_waiting(&self.table, slot));
         for (slot, account) in self.sessions.accounts.iter_mut().enumerate() {
@@ -110,7 +108,7 @@ impl Replay {
 
     /// Makes sure that what was sent leaves. True: call again soon.
     pub fn end(&mut self) -> Result<bool, crate::xsk::XskError> {
-        self.tcp.flush(self.sessions.now, &self.table);
+        self.tcp.flush(self.sessions.heard.now(), &self.table);
         let egress = &mut self.sessions.egress;
         Ok(egress.kick()? | egress.is_waiting())
     }
@@ -120,8 +118,8 @@ impl Sessions {
     fn datagram(&mut self, table: &Table, delivery: &Delivery<'_>) {
         let Some((entry, counters)) = entry(table, delivery.slot, self.lane) else { return };
         let id = delivery.head.session;
-        let session = session(&mut self.by_id, id, delivery.slot, self.now);
-        session.last_at = self.now;
+        let session = session(&mut self.by_id, id, delivery.slot);
+        (session.last_at, session.last_heard) = (self.now, self.heard.now());
         if delivery.turn != Turn::Early {
             let Heard::Next { missing } = track(session, delivery).datagram(delivery.head.sequence) else { return };
             missing_records(&mut self.accounts, delivery, counters, RedLost::Gap, missing);
@@ -231,10 +229,10 @@ impl Sessions {
 
     fn mark(&mut self, table: &Table, delivery: &Delivery<'_>) {
         let Some((_, counters)) = entry(table, delivery.slot, self.lane) else { return };
-        let session = session(&mut self.by_id, delivery.head.session, delivery.slot, self.now);
+        let session = session(&mut self.by_id, delivery.head.session, delivery.slot);
         let missing = track(session, delivery).mark(delivery.head.sequence);
         if !session.ended {
-            session.last_at = self.now;
+            (session.last_at, session.last_heard) = (self.now, self.heard.now());
         }
         if delivery.head.flags & FLAG_END != 0 {
             session.ended = true;
@@ -256,12 +254,10 @@ impl Sessions {
     }
 
     fn sweep(&mut self, table: &Table) {
-        let now = self.now;
-        self.swept_at = now;
+        let heard = &self.heard;
         self.by_id.retain(|_, session| {
-            let idle_ns = table.get(session.slot).map_or(0, |entry| entry.idle_ns);
-            let keep_ns = if session.ended { ENDED_NS } else { idle_ns + FORGET_NS };
-            now.saturating_sub(session.last_at) < keep_ns
+            let idle_ns = table.get(session.slot).filter(|_| !session.ended).map_or(0, |entry| entry.idle_ns);
+            heard.remembers(session.last_heard, idle_ns)
         });
     }
 
@@ -274,7 +270,7 @@ impl Sessions {
 impl Sink for Replay {
     fn record(&mut self, delivery: &Delivery<'_>) {
         if self.table.get(delivery.slot).is_some_and(|entry| entry.kind.is_tcp()) {
-            return self.tcp.record(self.sessions.now, &self.table, delivery);
+            return self.tcp.record(self.sessions.heard.now(), &self.table, delivery);
         }
         match delivery.head.kind {
             RecordType::Datagram => self.sessions.datagram(&self.table, delivery),
@@ -308,8 +304,8 @@ impl Sink for Replay {
     }
 }
 
-fn session(by_id: &mut FxHashMap<SessionId, Session>, id: SessionId, slot: usize, now: Nanos) -> &mut Session {
-    let new = || Session { slot, track: None, exit: None, last_at: now, ended: false };
+fn session(by_id: &mut FxHashMap<SessionId, Session>, id: SessionId, slot: usize) -> &mut Session {
+    let new = || Session { slot, track: None, exit: None, last_at: 0, last_heard: 0, ended: false };
     by_id.entry(id).or_insert_with(new)
 }
 

@@ -71,7 +71,7 @@ fn reloads(driver: &str) {
     let bad = after(driver).fec("deadline = \"never\"").stream(stream(5, "twice", 5009, to(6009)));
     reload(&path, &bad, "reload refused");
     crosses(&path, &stranger, &s6004, b"as before");
-    assert!(path.blue.log().text().contains("deadline"), "{}", logs(&path));
+    path.blue.wait_for_line(0, ARRIVES, |line| line.contains("deadline")).unwrap();
 
     let other_link = after(driver).link("heartbeat = \"100ms\"").blue("unmatched = \"drop\"");
     reload(&path, &other_link, "link.heartbeat");

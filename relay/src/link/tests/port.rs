@@ -94,6 +94,20 @@ fn a_paced_link_that_is_asked_for_too_much_loses_nothing() {
     assert_eq!((world.check.records, world.senders[0].counters().tx_full), (pushed, 0));
 }
 
+/// However many frames a port has: heartbeats wait behind them, and a sender that stops has not long.
+#[test]
+fn the_backlog_of_a_slow_link_is_short() {
+    let mut world = World::new(&paced(Rate { bits_per_second: 10_000_000, burst_bytes: 3000 }, 8192));
+    while world.push_on(0).is_ok() {}
+    let full_at = world.now;
+    world.senders[0].stop(full_at);
+    while !world.senders[0].is_drained() {
+        world.pass(MS);
+        assert!(world.now < full_at + 250 * MS, "{} frames wait still", world.senders[0].waiting_frames());
+    }
+    assert_eq!(world.finish_and_verify(), 0);
+}
+
 /// Two channels on a busy link: one without repair symbols floods it, the other needs room for many.
 #[test]
 fn a_channel_with_much_protection_does_not_starve() {

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::delivery::{Deliveries, Piece, Way};
 use crate::link::{Delivery, Nanos};
+use crate::red::memory::HeardTime;
 use crate::red::table::{Entry, Table};
 use crate::session::{ByteTrack, HeardBytes, SessionId};
 use crate::telemetry::counters::RedStream;
@@ -18,8 +19,6 @@ use crate::wire::{FLAG_ABORT, FLAG_END, RecordType};
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Bytes collected for a session before they are handed over within a batch; allocated at once.
 const CHUNK_BYTES: usize = 64 << 10;
-/// An ended session is remembered for this long, so that BLUE's repeated ends are not taken for new sessions.
-const ENDED_NS: Nanos = 10_000_000_000;
 
 #[derive(Debug)]
 struct Session {
@@ -29,6 +28,7 @@ struct Session {
     collected: BytesMut,
     /// `None` once it has ended, in order or not.
     way: Option<Way>,
+    /// On the clock of the time that BLUE was heard for.
     ended_at: Nanos,
 }
 
@@ -132,9 +132,9 @@ impl Sessions {
         }
     }
 
-    /// Forgets sessions that ended long ago.
-    pub fn sweep(&mut self, now: Nanos) {
-        self.by_id.retain(|_, session| session.way.is_some() || now.saturating_sub(session.ended_at) < ENDED_NS);
+    /// Forgets sessions that ended so long ago that BLUE does not repeat their end any more.
+    pub fn sweep(&mut self, heard: &HeardTime) {
+        self.by_id.retain(|_, session| session.way.is_some() || heard.remembers(session.ended_at, 0));
     }
 
     /// Breaks off every session: BLUE has started anew.

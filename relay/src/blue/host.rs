@@ -249,9 +249,8 @@ impl Controlled for BlueHost {
 
     fn stop(mut self) {
         self.read_overflow();
-        if let Some(listeners) = self.listeners.take() {
-            listeners.stop();
-        }
+        // No connection hands over anything more.
+        drop(self.listeners.take());
         self.lanes.stop(|| Order::Stop);
         self.notices();
         // Twice: what was not taken since the first look will not be taken any more.

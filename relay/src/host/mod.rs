@@ -10,6 +10,7 @@ mod open_files;
 mod quiet;
 mod report;
 mod state;
+mod tcp_runtime;
 mod udp_drops;
 mod wait;
 
@@ -22,5 +23,6 @@ pub use open_files::raise_open_files;
 pub use quiet::quiet;
 pub use report::{Chatter, link_key, log_refused_reload, print_report, warn_not_carried};
 pub use state::{RedState, StateError, load_red, next_epoch, store_red};
+pub use tcp_runtime::TcpRuntime;
 pub use udp_drops::udp_drops;
 pub use wait::{Readiness, prepare_lane_thread, wait_until};

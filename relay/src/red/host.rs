@@ -13,7 +13,7 @@ use super::notice::Notice;
 use super::promise;
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Clock, Controlled, Lanes, RedState, print_report, store_red, udp_drops};
+use crate::host::{Chatter, Clock, Controlled, Lanes, RedState, TcpRuntime, print_report, store_red, udp_drops};
 use crate::link::{LinkLoss, Nanos};
 use crate::steer::RedLink;
 use crate::telemetry::counters::RedCounters;
@@ -58,7 +58,7 @@ pub struct RedHost {
     /// The lanes.
     pub lanes: Lanes<Order, Shared>,
     /// Serves TCP connections, until RED stops.
-    pub runtime: Option<tokio::runtime::Runtime>,
+    pub runtime: Option<TcpRuntime>,
     /// The XDP program, with `driver = "xdp"`.
     pub program: Option<RedLink>,
     /// What lanes tell.
@@ -298,9 +298,7 @@ impl Controlled for RedHost {
     fn stop(mut self) {
         self.read_program();
         self.lanes.stop(|| Order::Stop);
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        drop(self.runtime.take());
         self.notices();
         let seen = self.look();
         self.store(&seen, true);

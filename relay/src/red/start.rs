@@ -18,8 +18,8 @@ use super::table::Table;
 use super::tcp::Deliveries;
 use crate::config::{Driver, Encapsulation, Site};
 use crate::host::{
-    Chatter, Clock, Lanes, RedState, check_mtu, check_mtu_if_there, link_key, load_red, quiet, raise_open_files,
-    store_red,
+    Chatter, Clock, Lanes, RedState, TcpRuntime, check_mtu, check_mtu_if_there, link_key, load_red, quiet,
+    raise_open_files, store_red,
 };
 use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
@@ -34,8 +34,6 @@ use crate::xsk::{RxConfig, RxSocket, TxConfig, TxSocket};
 
 /// Memory for symbols that wait, per lane: at 10 Gbit/s it is 50 ms of link, far more than any `hold`.
 const POOL_BYTES: usize = 64 << 20;
-/// Threads that serve TCP connections: they only move bytes that lanes have collected.
-const TCP_WORKERS: usize = 2;
 /// Frames lent to a zero-copy driver on the zone interface, so that the kernel still receives there (ARP, answers).
 const KERNEL_FRAMES: u32 = 512;
 /// Ethernet header, bytes.
@@ -69,12 +67,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
     let (notices, notices_here) = bounded(NOTICES_MAX);
     quiet(&site.link.red.interface);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(TCP_WORKERS)
-        .thread_name("tcp")
-        .enable_all()
-        .build()
-        .context("cannot start the runtime of TCP connections")?;
+    let runtime = TcpRuntime::start().context("cannot start the threads of TCP connections")?;
     let common = Common {
         key,
         claim: Claim::first(),

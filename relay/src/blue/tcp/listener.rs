@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::feed::FeedSender;
 use crate::blue::notice::Notice;
 use crate::blue::table::Table;
-use crate::host::Clock;
+use crate::host::{Clock, TcpRuntime};
 use crate::session::{StreamRules as _, new_id};
 use crate::telemetry::reasons::BlueRefused;
 
@@ -47,7 +47,7 @@ pub struct Listeners {
     interface: String,
     common: Arc<Common>,
     tasks: HashMap<u16, JoinHandle<()>>,
-    runtime: tokio::runtime::Runtime,
+    runtime: TcpRuntime,
 }
 
 impl Listeners {
@@ -59,8 +59,7 @@ impl Listeners {
         notices: crossbeam_channel::Sender<Notice>,
         clock: Clock,
     ) -> io::Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("tcp").enable_all().build()?;
+        let runtime = TcpRuntime::start()?;
         let common = Arc::new(Common { table: RwLock::new(table), lanes, notices, clock });
         Ok(Self { interface: interface.to_owned(), common, tasks: HashMap::new(), runtime })
     }
@@ -80,17 +79,12 @@ impl Listeners {
             if self.tasks.contains_key(&entry.port) {
                 continue;
             }
-            let _inside = self.runtime.enter();
+            let _inside = self.runtime.handle().enter();
             let listener = listen(&self.interface, entry.port)?;
             let task = accept(listener, slot, Arc::clone(&self.common));
-            self.tasks.insert(entry.port, self.runtime.spawn(task));
+            self.tasks.insert(entry.port, self.runtime.handle().spawn(task));
         }
         Ok(())
-    }
-
-    /// Ends everything at once.
-    pub fn stop(self) {
-        self.runtime.shutdown_background();
     }
 }
 

@@ -13,7 +13,7 @@ use super::start::{needs_more_frames, syslog_target};
 use super::table::Table;
 use super::tcp::Listeners;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Controlled, Lanes, print_report, udp_drops};
+use crate::host::{Chatter, Controlled, Lanes, UdpDrops, print_report};
 use crate::steer::{BlueIngress, BlueLink, DropEvent, DropReason, Events};
 use crate::telemetry::counters::BlueCounters;
 use crate::telemetry::reasons::BlueRefused;
@@ -175,9 +175,10 @@ impl BlueHost {
 
     /// Takes over what overflowed in front of the lanes. A socket's drops are known only while it is open.
     fn read_overflow(&mut self) {
+        let drops = UdpDrops::read();
         for (slot, entry) in self.table.udp() {
             let overflow = self.overflow.entry(slot).or_default();
-            overflow.sockets = overflow.sockets.max(udp_drops(entry.port));
+            overflow.sockets = overflow.sockets.max(drops.of(entry.port));
             let to = entry.counters.control();
             to.refused.of(BlueRefused::Overflow).set(overflow.queues + overflow.sockets);
         }
@@ -198,11 +199,12 @@ impl BlueHost {
             !needs_more_frames(&table, self.tx_frames),
             "the new `protect` needs more transmit frames than there are; restart to use it"
         );
+        // Lanes first: a stream that they do not know yet must not get datagrams.
+        let encoder = table.encoder();
+        self.lanes.order_all(|| Order::Table(Arc::clone(&table), encoder.share()))?;
         if let Some(programs) = &mut self.programs {
             programs.ingress.update(&table.rules())?;
         }
-        let encoder = table.encoder();
-        self.lanes.order_all(|| Order::Table(Arc::clone(&table), encoder.share()))?;
         if let Some(listeners) = &mut self.listeners {
             listeners.set_table(&table)?;
         }

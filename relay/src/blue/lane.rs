@@ -29,7 +29,7 @@ const LAST_HEARTBEAT_NS: Nanos = 20_000_000;
 const FULL_WAIT_NS: Nanos = 400_000;
 /// What has already arrived gets this long to be taken, and then the last frames this long to leave; the whole relay stops
 /// within 2 s.
-const DRAIN_NS: Nanos = 500_000_000;
+const DRAIN_NS: Nanos = 300_000_000;
 
 /// Orders to a lane.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval_at};
 
 use crate::telemetry::report::Occasion;
@@ -31,18 +31,36 @@ pub trait Controlled {
 pub fn run<H: Controlled>(start: impl FnOnce() -> anyhow::Result<H>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the control thread's runtime")?.block_on(async {
+        // Before anything else, so that a signal while starting is heeded after it and does not kill.
+        let mut signals = Signals::watch()?;
         let mut host = start()?;
-        let outcome = control(&mut host).await;
+        let outcome = control(&mut host, &mut signals).await;
         host.stop();
         outcome
     })
 }
 
-async fn control(host: &mut impl Controlled) -> anyhow::Result<()> {
-    let mut term = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
-    let mut int = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
-    let mut hup = signal(SignalKind::hangup()).context("cannot watch SIGHUP")?;
-    let mut usr1 = signal(SignalKind::user_defined1()).context("cannot watch SIGUSR1")?;
+/// The signals that a host obeys.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    usr1: Signal,
+}
+
+impl Signals {
+    fn watch() -> anyhow::Result<Self> {
+        let watch = |kind| signal(kind).context("cannot watch signals");
+        Ok(Self {
+            term: watch(SignalKind::terminate())?,
+            int: watch(SignalKind::interrupt())?,
+            hup: watch(SignalKind::hangup())?,
+            usr1: watch(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+async fn control(host: &mut impl Controlled, signals: &mut Signals) -> anyhow::Result<()> {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let every = |period: Duration| interval_at(tokio::time::Instant::now() + period, period);
@@ -51,16 +69,16 @@ async fn control(host: &mut impl Controlled) -> anyhow::Result<()> {
     let _ = writeln!(std::io::stdout(), "ready");
     loop {
         tokio::select! {
-            _ = term.recv() => break,
-            _ = int.recv() => break,
-            _ = hup.recv() => {
+            _ = signals.term.recv() => break,
+            _ = signals.int.recv() => break,
+            _ = signals.hup.recv() => {
                 let before = host.interval();
                 host.reload();
                 if host.interval() != before {
                     report = every(host.interval());
                 }
             }
-            _ = usr1.recv() => host.report(Occasion::Stats),
+            _ = signals.usr1.recv() => host.report(Occasion::Stats),
             _ = report.tick() => host.report(Occasion::Stats),
             _ = tick.tick() => host.tick()?,
         }

@@ -24,5 +24,5 @@ pub use quiet::quiet;
 pub use report::{Chatter, link_key, log_refused_reload, print_report, warn_not_carried};
 pub use state::{RedState, StateError, load_red, next_epoch, store_red};
 pub use tcp_runtime::TcpRuntime;
-pub use udp_drops::udp_drops;
+pub use udp_drops::UdpDrops;
 pub use wait::{Readiness, prepare_lane_thread, wait_until};

@@ -13,7 +13,7 @@ use super::notice::Notice;
 use super::promise;
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Clock, Controlled, Lanes, RedState, TcpRuntime, print_report, store_red, udp_drops};
+use crate::host::{Chatter, Clock, Controlled, Lanes, RedState, TcpRuntime, UdpDrops, print_report, store_red};
 use crate::link::{LinkLoss, Nanos};
 use crate::steer::RedLink;
 use crate::telemetry::counters::RedCounters;
@@ -211,7 +211,7 @@ impl RedHost {
         let Some(program) = &self.program else {
             let link = self.counters.link();
             let overflow = link.control().dropped.of(FrameDropped::Overflow);
-            return overflow.set(overflow.get().max(udp_drops(self.site.link.port)));
+            return overflow.set(overflow.get().max(UdpDrops::read().of(self.site.link.port)));
         };
         match program.counters() {
             Ok(counts) => {

@@ -37,11 +37,35 @@ pub struct Replay {
     tcp: tcp::Sessions,
 }
 
+/// How many sessions of each stream have a way out, by slot.
+#[derive(Debug, Default)]
+struct Exits(Vec<usize>);
+
+impl Exits {
+    fn count(&self, slot: usize) -> usize {
+        self.0.get(slot).copied().unwrap_or(0)
+    }
+
+    fn open(&mut self, session: &mut Session, exit: Exit) {
+        if self.0.len() <= session.slot {
+            self.0.resize(session.slot + 1, 0);
+        }
+        self.0[session.slot] += usize::from(session.exit.replace(exit).is_none());
+    }
+
+    fn close(&mut self, session: &mut Session) {
+        if session.exit.take().is_some() {
+            self.0[session.slot] -= 1;
+        }
+    }
+}
+
 /// One lane's sessions and their way out.
 struct Sessions {
     lane: usize,
     now: Nanos,
     by_id: FxHashMap<SessionId, Session>,
+    exits: Exits,
     /// By slot.
     accounts: Vec<Account>,
     egress: Egress,
@@ -58,9 +82,16 @@ impl Replay {
         deliveries: tcp::Deliveries,
         notices: crossbeam_channel::Sender<Notice>,
     ) -> Self {
-        let by_id = FxHashMap::default();
-        let sessions =
-            Sessions { lane, now: 0, by_id, accounts: Vec::new(), egress, heard: HeardTime::default(), notices };
+        let sessions = Sessions {
+            lane,
+            now: 0,
+            by_id: FxHashMap::default(),
+            exits: Exits::default(),
+            accounts: Vec::new(),
+            egress,
+            heard: HeardTime::default(),
+            notices,
+        };
         Self { table, sessions, tcp: tcp::Sessions::new(lane, deliveries) }
     }
 
@@ -70,12 +101,10 @@ impl Replay {
         for session in self.sessions.by_id.values_mut() {
             let destination = |table: &Table| table.get(session.slot).map(|entry| entry.destination);
             if destination(&table) != destination(&self.table) {
-                session.exit = None;
+                self.sessions.exits.close(session);
             }
         }
         let removed = |slot: &usize| table.get(*slot).is_none();
-        self.tcp.flush(self.sessions.heard.now(), &self.table);
-        self.tcp.stop();
         (0..self.sessions.egress.waiting_slots()).filter(removed).for_each(|slot| {
             self.sessions.abandon_waiting(&self.table, slot);
         });
@@ -156,7 +185,7 @@ impl Sessions {
         match self.egress.open(entry.destination) {
             Ok(exit) => {
                 if let Some(session) = self.by_id.get_mut(&id) {
-                    session.exit = Some(exit);
+                    self.exits.open(session, exit);
                 }
                 true
             }
@@ -172,13 +201,13 @@ impl Sessions {
     /// If the stream has as many sessions as it may, the one that is idle longest loses its way out. BLUE keeps the
     /// limit: that RED sees more can only be because an end was lost.
     fn make_room(&mut self, slot: usize, max_sessions: usize) {
-        let open = || self.by_id.iter().filter(|(_, session)| session.slot == slot && session.exit.is_some());
-        if open().count() < max_sessions {
+        if self.exits.count(slot) < max_sessions {
             return;
         }
-        let idlest = open().min_by_key(|(_, session)| session.last_at).map(|(id, _)| *id);
+        let open = self.by_id.iter().filter(|(_, session)| session.slot == slot && session.exit.is_some());
+        let idlest = open.min_by_key(|(_, session)| session.last_at).map(|(id, _)| *id);
         if let Some(session) = idlest.and_then(|id| self.by_id.get_mut(&id)) {
-            session.exit = None;
+            self.exits.close(session);
         }
     }
 
@@ -216,7 +245,7 @@ impl Sessions {
             && !self.egress.waits(slot)
             && let Some(session) = self.by_id.get_mut(&id)
         {
-            session.exit = None;
+            self.exits.close(session);
         }
     }
 
@@ -238,7 +267,7 @@ impl Sessions {
             session.ended = true;
             // What waits for a neighbour still leaves by it.
             if !self.egress.waits(delivery.slot) {
-                session.exit = None;
+                self.exits.close(session);
             }
         }
         missing_records(&mut self.accounts, delivery, counters, RedLost::Tail, missing);
@@ -254,10 +283,14 @@ impl Sessions {
     }
 
     fn sweep(&mut self, table: &Table) {
-        let heard = &self.heard;
+        let (heard, exits) = (&self.heard, &mut self.exits);
         self.by_id.retain(|_, session| {
             let idle_ns = table.get(session.slot).filter(|_| !session.ended).map_or(0, |entry| entry.idle_ns);
-            heard.remembers(session.last_heard, idle_ns)
+            let keep = heard.remembers(session.last_heard, idle_ns);
+            if !keep {
+                exits.close(session);
+            }
+            keep
         });
     }
 
@@ -286,6 +319,7 @@ impl Sink for Replay {
 
     fn new_epoch(&mut self, epoch: u32) {
         self.sessions.by_id.clear();
+        self.sessions.exits = Exits::default();
         self.tcp.abort_all(&self.table);
         self.sessions.accounts.iter_mut().for_each(Account::new_epoch);
         self.sessions.tell(Notice::NewEpoch(epoch));

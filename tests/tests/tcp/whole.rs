@@ -70,3 +70,26 @@ fn a_hundred_connections_at_once_keep_apart() {
     let (_, red, log) = rig::stop(path);
     assert_eq!(red.number("sessions").unwrap(), u64::from(CLIENTS), "{log}");
 }
+
+/// A reload that leaves the stream as it is leaves its connections alone.
+#[test]
+fn a_reload_interrupts_nobody() {
+    require_root!();
+    let path = rig::start("xdp", Loss::None, ("0.1%", "1e-9", 4), &["max_sessions = 4"]);
+    let server = Server::start(&path.ground.lab.server);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| rig::send_whole(&path, 3, BYTES));
+        server.wait_begun();
+        let text = std::fs::read_to_string(&path.ground.site_file).unwrap();
+        std::fs::write(&path.ground.site_file, text.replace("max_sessions = 4", "max_sessions = 5")).unwrap();
+        for relay in [&path.blue, &path.red] {
+            relay.signal(libc::SIGHUP).unwrap();
+            relay.wait_for_line(0, rig::SOON, |line| line.contains("reloaded")).unwrap();
+        }
+        sender.join().unwrap();
+    });
+    let arrived = server.next();
+    let (_, red, log) = rig::stop(path);
+    assert!(arrived.whole && !arrived.wrong && arrived.bytes == BYTES, "{arrived:?}\n{log}");
+    assert_eq!(red.number("sessions_aborted").unwrap(), 0, "{log}");
+}

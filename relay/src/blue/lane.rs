@@ -125,8 +125,11 @@ impl<P: TxPort> Lane<P> {
         let now = self.clock.now();
         match received {
             Some(0) => {
-                if self.feed.fall_asleep() {
-                    wait_until(readiness, now, wake_at).context("cannot wait for datagrams")?;
+                // Connections that wait for room get it as frames leave: nobody rings for that.
+                let blocked = self.feed.is_blocked();
+                if blocked || self.feed.fall_asleep() {
+                    let until = if blocked { wake_at.min(now + FULL_WAIT_NS) } else { wake_at };
+                    wait_until(readiness, now, until).context("cannot wait for datagrams")?;
                 }
                 self.feed.wake_up();
                 Ok(())

@@ -200,6 +200,11 @@ impl Feed {
         }
     }
 
+    /// Is there a piece that the link had no room for?
+    pub fn is_blocked(&self) -> bool {
+        self.rest.is_some()
+    }
+
     /// Before the lane sleeps. False: something has come meanwhile, do not sleep.
     pub fn fall_asleep(&mut self) -> bool {
         self.bell.asleep.store(true, Ordering::SeqCst);

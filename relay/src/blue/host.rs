@@ -9,8 +9,8 @@ use anyhow::Context as _;
 
 use super::lane::{Order, Shared};
 use super::notice::Notice;
-use super::start::{needs_more_frames, syslog_target};
-use super::table::Table;
+use super::start::tx_frames;
+use super::table::{Entry, Table};
 use super::tcp::Listeners;
 use crate::config::{self, Purpose, Role, Site};
 use crate::host::{Chatter, Controlled, Lanes, UdpDrops, print_report};
@@ -18,7 +18,7 @@ use crate::steer::{BlueIngress, BlueLink, DropEvent, DropReason, Events};
 use crate::telemetry::counters::BlueCounters;
 use crate::telemetry::reasons::BlueRefused;
 use crate::telemetry::report::Occasion;
-use crate::telemetry::syslog::{Event, Kind, Syslog};
+use crate::telemetry::syslog::{Event, Kind, Syslog, Target};
 
 /// The XDP programs at work.
 pub struct Programs {
@@ -125,15 +125,11 @@ impl BlueHost {
     /// What the XDP program had given to the queues by the last tick and no lane has taken by now either still waits in
     /// a ring, or found no room there. It does not wait if the queues were empty meanwhile, or if no lane runs any more.
     fn read_programs(&mut self) {
-        for (_, entry) in self.table.tcp() {
-            let [by_source, by_limit] = entry.refused_clients();
-            let to = entry.counters.control();
-            to.refused.of(BlueRefused::Source).set(by_source);
-            to.refused.of(BlueRefused::SessionLimit).set(by_limit);
-        }
+        let Some(programs) = &self.programs else {
+            return self.table.tcp().for_each(|(_, entry)| count_refused(entry, 0));
+        };
         let emptied = self.were_queues_empty();
         let waiting_max = if emptied { 0 } else { self.queue_room };
-        let Some(programs) = &self.programs else { return };
         let counts = match programs.ingress.counters() {
             Ok(counts) => counts,
             Err(error) => return tracing::warn!("{error}"),
@@ -150,9 +146,7 @@ impl BlueHost {
         for (slot, kernel) in counts.streams {
             let Some(entry) = self.table.get(slot as u16) else { continue };
             let to = entry.counters.control();
-            let [by_source, by_limit] = entry.refused_clients();
-            to.refused.of(BlueRefused::Source).set(kernel.refused_source + by_source);
-            to.refused.of(BlueRefused::SessionLimit).set(by_limit);
+            count_refused(entry, kernel.refused_source);
             to.refused.of(BlueRefused::NoSocket).set(kernel.no_socket);
             let index = slot as usize;
             if self.allowed_before.len() <= index {
@@ -196,7 +190,7 @@ impl BlueHost {
         }
         let table = Arc::new(Table::new(&loaded.site, Some(&self.table), &self.counters)?);
         anyhow::ensure!(
-            !needs_more_frames(&table, self.tx_frames),
+            tx_frames(&table) <= self.tx_frames,
             "the new `protect` needs more transmit frames than there are; restart to use it"
         );
         // Lanes first: a stream that they do not know yet must not get datagrams.
@@ -209,7 +203,8 @@ impl BlueHost {
             listeners.set_table(&table)?;
         }
         if loaded.site.blue.syslog != self.site.blue.syslog {
-            self.syslog = Syslog::start(syslog_target(&loaded.site)).context("cannot start syslog")?;
+            self.syslog =
+                Syslog::start(Target::resolve(loaded.site.blue.syslog.as_ref())).context("cannot start syslog")?;
         }
         tracing::info!(
             added = change.added.len(),
@@ -223,6 +218,14 @@ impl BlueHost {
         self.site.blue.syslog = loaded.site.blue.syslog;
         Ok(())
     }
+}
+
+/// Counts who was refused before any lane saw it: packets by the XDP program, clients when they connected.
+fn count_refused(entry: &Entry, by_program: u64) {
+    let [by_source, by_limit] = entry.refused_clients();
+    let to = entry.counters.control();
+    to.refused.of(BlueRefused::Source).set(by_program + by_source);
+    to.refused.of(BlueRefused::SessionLimit).set(by_limit);
 }
 
 impl Controlled for BlueHost {

@@ -87,7 +87,10 @@ impl<P: TxPort> Lane<P> {
     pub fn run(mut self) -> anyhow::Result<()> {
         prepare_lane_thread();
         let readiness = Readiness::new().context("cannot make an epoll descriptor")?;
-        let prepared = self.ingress.register(&readiness).and_then(|()| readiness.add(self.mailbox.as_fd()));
+        let prepared = self.ingress.register(&readiness).and_then(|()| {
+            readiness.add(self.feed.as_fd())?;
+            readiness.add(self.mailbox.as_fd())
+        });
         prepared.context("cannot wait for the lane's sockets")?;
         let mut published = SenderCounters::default();
         while !self.obey()? {
@@ -127,11 +130,13 @@ impl<P: TxPort> Lane<P> {
             Some(0) => {
                 // Connections that wait for room get it as frames leave: nobody rings for that.
                 let blocked = self.feed.is_blocked();
-                if blocked || self.feed.fall_asleep() {
-                    let until = if blocked { wake_at.min(now + FULL_WAIT_NS) } else { wake_at };
-                    wait_until(readiness, now, until).context("cannot wait for datagrams")?;
+                if blocked {
+                    return wait_until(readiness, now, wake_at.min(now + FULL_WAIT_NS)).context("cannot wait for room");
                 }
-                self.feed.wake_up();
+                if self.feed.fall_asleep() {
+                    wait_until(readiness, now, wake_at).context("cannot wait for datagrams")?;
+                    self.feed.wake_up();
+                }
                 Ok(())
             }
             Some(_) => Ok(()),

@@ -14,7 +14,7 @@ use super::notice::{NOTICES_MAX, Notice};
 use super::table::Table;
 use super::tcp::{FeedSender, Listeners, feed};
 use super::udp::UdpIngress;
-use crate::config::{self, Driver, Encapsulation, Site, Unmatched};
+use crate::config::{Driver, Encapsulation, Site, Unmatched};
 use crate::host::{Chatter, Clock, Lanes, check_mtu, check_mtu_if_there, link_key, next_epoch, quiet};
 use crate::link::socket::SocketTx;
 use crate::link::xdp::XdpTx;
@@ -64,13 +64,14 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
     };
+    let tx_frames = tx_frames(&common.table);
     let zone = &common.site.blue.interface;
     let listeners = Listeners::new(zone, Arc::clone(&common.table), feeds, common.notices.clone(), common.clock);
     let mut listeners = listeners.context("cannot start the runtime of TCP connections")?;
     listeners.set_table(&common.table)?;
     tracing::info!(epoch, lanes, "{obtained}");
     let syslog = Syslog::start(Target::resolve(common.site.blue.syslog.as_ref())).context("cannot start syslog")?;
-    let mut host = BlueHost {
+    let host = BlueHost {
         path: path.to_owned(),
         site: common.site,
         table: common.table,
@@ -81,14 +82,13 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         notices: notices_here,
         syslog,
         obtained,
-        tx_frames: 0,
+        tx_frames,
         allowed_before: Vec::new(),
         emptied_before: Vec::new(),
         queue_room,
         overflow: std::collections::HashMap::new(),
         chatter: Chatter::default(),
     };
-    host.tx_frames = tx_frames(&host.table);
     host.announce_start(epoch);
     Ok(host)
 }
@@ -254,14 +254,4 @@ where
         move || lane.run()
     })?;
     Ok(feed_sender)
-}
-
-/// Compares a reload's link with the running one.
-pub fn needs_more_frames(table: &Table, tx_frames_now: usize) -> bool {
-    tx_frames(table) > tx_frames_now
-}
-
-/// The site file's syslog, for a reload.
-pub fn syslog_target(site: &Site) -> Target {
-    Target::resolve(site.host(config::Role::Blue).syslog.as_ref())
 }

@@ -35,12 +35,15 @@ pub fn mailbox<T>() -> std::io::Result<(MailboxSender<T>, Mailbox<T>)> {
 impl<T> MailboxSender<T> {
     /// Puts a message in and wakes the lane; gives it back if the lane is gone or does not read.
     pub fn send(&self, message: T) -> Result<(), T> {
+        if self.messages.is_full() {
+            return Err(message);
+        }
+        // First, so that the lane reads it with the message: a byte that came after would keep it awake for ever. A full
+        // pipe wakes the lane just as well.
+        let _ = (&self.wake).write(&[1]);
         self.messages.try_send(message).map_err(|error| match error {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
-        })?;
-        // A full pipe wakes the lane just as well.
-        let _ = (&self.wake).write(&[1]);
-        Ok(())
+        })
     }
 }
 
@@ -49,7 +52,7 @@ impl<T> Mailbox<T> {
     pub fn take(&mut self) -> Option<T> {
         let message = self.messages.try_recv().ok()?;
         let mut woken = [0; CAPACITY];
-        // Nothing to read only means that the wake-up is still on its way.
+        // A message with the byte of another is no harm: that one's is read with it, or was.
         let _ = self.wake.read(&mut woken);
         Some(message)
     }

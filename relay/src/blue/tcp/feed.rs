@@ -82,6 +82,8 @@ pub struct Feed {
     queue: Receiver<Fed>,
     bell: Arc<Bell>,
     wake: UnixStream,
+    /// Rings that were heard of and whose byte was not read yet: it may come a moment later.
+    rings: usize,
     /// A piece of which part has gone out, or for which there was no room.
     rest: Option<Fed>,
     live: FxHashMap<SessionId, Live>,
@@ -99,6 +101,7 @@ pub fn feed() -> std::io::Result<(FeedSender, Feed)> {
         queue,
         bell: Arc::clone(&bell),
         wake,
+        rings: 0,
         rest: None,
         live: FxHashMap::default(),
         ended: EndedSessions::default(),
@@ -217,9 +220,10 @@ impl Feed {
 
     /// After the lane slept.
     pub fn wake_up(&mut self) {
-        if !self.bell.asleep.swap(false, Ordering::SeqCst) {
-            // Somebody rang. Nothing to read only means that the ring is still on its way.
-            let _ = self.wake.read(&mut [0; 64]);
+        self.rings += usize::from(!self.bell.asleep.swap(false, Ordering::SeqCst));
+        if self.rings > 0 {
+            // Nothing to read only means that the byte is still on its way; left there, it would keep the lane awake.
+            self.rings = self.rings.saturating_sub(self.wake.read(&mut [0; 64]).unwrap_or(0));
         }
     }
 }
@@ -227,5 +231,36 @@ impl Feed {
 impl AsFd for Feed {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn is_readable(feed: &Feed) -> bool {
+        crate::xsk::wait_readable(&[feed.as_fd()], Duration::ZERO).expect("a socket")
+    }
+
+    #[test]
+    fn a_piece_wakes_a_sleeper_once_and_nobody_else() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (sender, mut feed) = feed().expect("two sockets");
+        let id = [7; 16];
+        assert!(runtime.block_on(sender.send(0, id, Piece::Open)));
+        assert!(!is_readable(&feed), "the lane is awake");
+        assert!(!feed.fall_asleep(), "there is a piece");
+        assert!(feed.queue.try_recv().is_ok());
+        for _ in 0..3 {
+            assert!(feed.fall_asleep());
+            assert!(runtime.block_on(sender.send(0, id, Piece::Close)));
+            assert!(is_readable(&feed));
+            feed.wake_up();
+            assert!(!is_readable(&feed), "a ring is heard once");
+            assert!(feed.queue.try_recv().is_ok());
+            assert!(feed.fall_asleep());
+            feed.wake_up();
+        }
     }
 }

@@ -5,41 +5,34 @@ use std::collections::VecDeque;
 use super::SessionId;
 
 /// An ended session is announced so often, at heartbeats: two may be lost with their blocks.
-const END_MARKS: u8 = 3;
-/// Ends that wait to be announced: beyond it the oldest is no longer repeated. 32 bytes each.
+const TIMES: u8 = 3;
+/// Ends that wait to be announced: beyond it the oldest is no longer repeated. About 100 bytes each.
 const ENDED_MAX: usize = 65_536;
 
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Slot of its stream.
-    pub slot: u16,
-    /// The session.
-    pub id: SessionId,
-    /// Its end: number of the datagram, or offset of the byte, that would have been next.
-    pub next_sequence: u32,
-    /// It was broken off.
-    pub aborted: bool,
+/// Ends to announce, each with what is to be said of it.
+#[derive(Debug)]
+pub struct Announced<T>(VecDeque<(SessionId, T, u8)>);
+
+impl<T> Default for Announced<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
 }
 
-/// Ends to announce.
-#[derive(Debug, Default)]
-pub struct EndedSessions(VecDeque<(Ended, u8)>);
-
-impl EndedSessions {
+impl<T> Announced<T> {
     /// Announce this one from now on.
-    pub fn push(&mut self, ended: Ended) {
-        self.0.push_back((ended, END_MARKS));
+    pub fn push(&mut self, id: SessionId, ended: T) {
+        self.0.push_back((id, ended, TIMES));
         if self.0.len() > ENDED_MAX {
             self.0.pop_front();
         }
     }
 
     /// Announces all, once; `mark` returns false if it could not take the mark now.
-    pub fn announce(&mut self, mut mark: impl FnMut(&Ended) -> bool) {
-        self.0.retain_mut(|(ended, marks_left)| {
-            *marks_left -= u8::from(mark(ended));
-            *marks_left > 0
+    pub fn announce(&mut self, mut mark: impl FnMut(SessionId, &mut T) -> bool) {
+        self.0.retain_mut(|(id, ended, times_left)| {
+            *times_left -= u8::from(mark(*id, ended));
+            *times_left > 0
         });
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rustc_hash::FxBuildHasher;
 
-use super::ended::{Ended, EndedSessions};
+use super::ended::Announced;
 use super::{SessionId, new_id};
 use crate::link::Nanos;
 
@@ -89,7 +89,8 @@ pub enum OpenError {
 #[derive(Debug, Default)]
 pub struct FlowTable {
     flows: std::collections::HashMap<FlowKey, Flow, FxBuildHasher>,
-    ended: EndedSessions,
+    /// With slot and number of the datagram that would have been next.
+    ended: Announced<(u16, u32)>,
 }
 
 impl FlowTable {
@@ -134,7 +135,7 @@ impl FlowTable {
                 if let Some(limit) = limit {
                     limit.leave();
                 }
-                ended.push(end_of(key, flow));
+                ended.push(flow.id, (key.slot, flow.next_sequence));
             }
             keep
         });
@@ -146,7 +147,7 @@ impl FlowTable {
             if let Some(limit) = rules.limit(key.slot) {
                 limit.leave();
             }
-            self.ended.push(end_of(&key, &flow));
+            self.ended.push(flow.id, (key.slot, flow.next_sequence));
         }
     }
 
@@ -156,17 +157,13 @@ impl FlowTable {
         for (key, flow) in &self.flows {
             mark(key.slot, flow.id, flow.next_sequence, false);
         }
-        self.ended.announce(|ended| mark(ended.slot, ended.id, ended.next_sequence, true));
+        self.ended.announce(|id, (slot, next_sequence)| mark(*slot, id, *next_sequence, true));
     }
 
     /// Live sessions of this lane.
     pub fn live(&self) -> usize {
         self.flows.len()
     }
-}
-
-fn end_of(key: &FlowKey, flow: &Flow) -> Ended {
-    Ended { slot: key.slot, id: flow.id, next_sequence: flow.next_sequence, aborted: false }
 }
 
 #[cfg(test)]

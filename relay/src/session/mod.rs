@@ -8,7 +8,7 @@ mod flows;
 mod rate;
 mod track;
 
-pub use ended::{Ended, EndedSessions};
+pub use ended::Announced;
 pub use flows::{FlowKey, FlowTable, OpenError, SessionLimit, StreamRules};
 pub use rate::SharedRate;
 pub use track::{ByteTrack, Heard, HeardBytes, Track};

@@ -1,0 +1,95 @@
+//! Bytes between a session's socket and the link, one function for each way.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{BufMut as _, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use super::activity::Activity;
+use super::feed::{FeedSender, Piece};
+use super::inflow::{Arrived, WayEnd};
+use super::peer::Peer;
+use super::reporter::Reporter;
+use crate::session::SessionId;
+
+/// Made at once for what is read: as much as a socket usually has when a sender runs at full speed.
+const BUFFER_BYTES: usize = 256 << 10;
+/// Read at once, if there is so much.
+const READ_BYTES: usize = 64 << 10;
+/// A stream above its rate is looked at again after this long.
+const RATE_PAUSE: Duration = Duration::from_millis(1);
+
+/// Why a session was broken off.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// Its socket.
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    /// The other host, or this host's lane, gave it up.
+    #[error("given up by the other side")]
+    Peer,
+    /// Its stream is gone from the site file.
+    #[error("its stream was removed")]
+    StreamRemoved,
+}
+
+/// Reads everything that a session's socket has into the link, until its end, which is told as a close.
+///
+/// `admit` says for bytes that were read whether they may go on at once: `Some(false)` asks to wait, `None` breaks off.
+pub async fn read_in(
+    socket: &mut ReadHalf<'_>,
+    feed: &FeedSender,
+    (slot, id): (u16, SessionId),
+    peer: &Peer,
+    activity: &Activity,
+    admit: impl Fn(usize) -> Option<bool>,
+) -> Result<(), Broken> {
+    let mut buffer = BytesMut::new();
+    let mut sent_bytes = 0;
+    loop {
+        let room_bytes = usize::try_from(peer.room(sent_bytes).await).unwrap_or(usize::MAX);
+        // Idle sessions have no buffer.
+        socket.readable().await?;
+        if buffer.capacity() < READ_BYTES {
+            buffer.reserve(BUFFER_BYTES);
+        }
+        let bytes = socket.read_buf(&mut (&mut buffer).limit(room_bytes.min(READ_BYTES))).await?;
+        activity.touch();
+        let piece = if bytes == 0 { Piece::Close } else { Piece::Data(buffer.split().freeze()) };
+        while !admit(bytes).ok_or(Broken::StreamRemoved)? {
+            tokio::time::sleep(RATE_PAUSE).await;
+        }
+        if !feed.send(slot, id, piece).await {
+            return Err(Broken::Peer);
+        }
+        if bytes == 0 {
+            return Ok(());
+        }
+        sent_bytes += bytes as u64;
+    }
+}
+
+/// Writes what came over the link to a session's socket, until its end, which closes the socket's sending side.
+pub async fn write_out(
+    socket: &mut WriteHalf<'_>,
+    arrived: &mut WayEnd,
+    activity: &Activity,
+    reporter: Option<&Reporter>,
+) -> Result<(), Broken> {
+    loop {
+        // A lane that is gone, or that has dropped the session, has broken it off.
+        match arrived.next().await.ok_or(Broken::Peer)? {
+            Arrived::Data(bytes) => {
+                socket.write_all(&bytes).await?;
+                activity.touch();
+                arrived.taken(bytes.len());
+                if let Some(reporter) = reporter {
+                    reporter.consumed(bytes.len() as u64).await;
+                }
+            }
+            Arrived::Close => return Ok(socket.shutdown().await?),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The receiving lane's side of a session: its bytes on their way from the link to its socket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::session::{ByteTrack, HeardBytes};
+
+/// Bytes collected for a session before they are handed over within a batch; allocated at once.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// What a session's task gets.
+#[derive(Debug)]
+pub enum Arrived {
+    /// The next bytes.
+    Data(Bytes),
+    /// The end, in order.
+    Close,
+}
+
+/// The lane's end of a session's way to its task. Bounded by the lane, which counts what waits.
+#[derive(Debug)]
+pub struct Way {
+    pieces: UnboundedSender<Arrived>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// The task's end.
+#[derive(Debug)]
+pub struct WayEnd {
+    pieces: UnboundedReceiver<Arrived>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// Both ends of a way.
+pub fn way() -> (Way, WayEnd) {
+    let (sender, receiver) = unbounded_channel();
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    (Way { pieces: sender, waiting_bytes: Arc::clone(&waiting_bytes) }, WayEnd { pieces: receiver, waiting_bytes })
+}
+
+impl WayEnd {
+    /// The next piece; `None` once the lane has dropped the session.
+    pub async fn next(&mut self) -> Option<Arrived> {
+        self.pieces.recv().await
+    }
+
+    /// So many bytes do not wait any more.
+    pub fn taken(&self, bytes: usize) {
+        self.waiting_bytes.fetch_sub(bytes, AcqRel);
+    }
+}
+
+/// What became of a record's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They are on their way.
+    Taken,
+    /// They came before.
+    Stale,
+    /// So many bytes before them never came.
+    Gap(u32),
+    /// The session's bytes are not taken any more.
+    Ended,
+}
+
+/// One session's bytes.
+#[derive(Debug)]
+pub struct Inflow {
+    track: ByteTrack,
+    /// Bytes of this batch.
+    collected: BytesMut,
+    /// `None` once it has ended, in order or not.
+    way: Option<Way>,
+    room_bytes: usize,
+}
+
+impl Inflow {
+    /// Bytes of a session from its start, of which `room_bytes` may wait for its socket.
+    pub fn new(way: Way, room_bytes: usize) -> Self {
+        Self { track: ByteTrack::default(), collected: BytesMut::new(), way: Some(way), room_bytes }
+    }
+
+    /// Are its bytes still taken?
+    pub fn is_open(&self) -> bool {
+        self.way.is_some()
+    }
+
+    /// Has it bytes of this batch?
+    pub fn has_collected(&self) -> bool {
+        !self.collected.is_empty()
+    }
+
+    /// Takes bytes that begin at `offset`.
+    pub fn data(&mut self, offset: u32, payload: &[u8]) -> Fate {
+        if !self.is_open() {
+            return Fate::Ended;
+        }
+        match self.track.data(offset, payload.len()) {
+            HeardBytes::Stale => Fate::Stale,
+            HeardBytes::Gap(bytes) => Fate::Gap(bytes),
+            HeardBytes::Next => {
+                if self.collected.capacity() - self.collected.len() < payload.len() {
+                    self.collected.reserve(CHUNK_BYTES.max(payload.len()));
+                }
+                self.collected.extend_from_slice(payload);
+                Fate::Taken
+            }
+        }
+    }
+
+    /// The sender stands at `offset`: how many bytes before it never came.
+    pub fn missing_bytes(&self, offset: u32) -> u32 {
+        match self.track.mark(offset) {
+            HeardBytes::Gap(bytes) => bytes,
+            HeardBytes::Next | HeardBytes::Stale => 0,
+        }
+    }
+
+    /// Has everything before `offset` come, and nothing after it?
+    pub fn stands_at(&self, offset: u32) -> bool {
+        self.track.mark(offset) == HeardBytes::Next
+    }
+
+    /// Hands the batch's bytes over. False: more wait than there is room for.
+    #[must_use]
+    pub fn hand_over(&mut self) -> bool {
+        let Some(way) = &self.way else { return true };
+        let bytes = self.collected.split().freeze();
+        if bytes.is_empty() {
+            return true;
+        }
+        let waiting_bytes = way.waiting_bytes.fetch_add(bytes.len(), AcqRel) + bytes.len();
+        // A task that is gone has said why.
+        let _ = way.pieces.send(Arrived::Data(bytes));
+        waiting_bytes <= self.room_bytes
+    }
+
+    /// Ends it in order. False: more waits than there is room for.
+    #[must_use]
+    pub fn close(&mut self) -> bool {
+        let in_room = self.hand_over();
+        if let Some(way) = self.way.take() {
+            let _ = way.pieces.send(Arrived::Close);
+        }
+        in_room
+    }
+
+    /// Drops it.
+    pub fn abandon(&mut self) {
+        self.way = None;
+        self.collected = BytesMut::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn next_bytes(end: &mut WayEnd) -> Vec<u8> {
+        match end.next().await {
+            Some(Arrived::Data(bytes)) => bytes.to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_come_once_in_order_and_then_the_end() {
+        let (way, mut end) = way();
+        let mut inflow = Inflow::new(way, 100);
+        assert_eq!(inflow.data(0, b"one "), Fate::Taken);
+        assert_eq!(inflow.data(0, b"one "), Fate::Stale);
+        assert_eq!(inflow.data(4, b"batch"), Fate::Taken);
+        assert!(inflow.hand_over());
+        assert_eq!(next_bytes(&mut end).await, b"one batch");
+        assert_eq!(inflow.data(9, b"!"), Fate::Taken);
+        assert!(inflow.close());
+        assert_eq!(next_bytes(&mut end).await, b"!");
+        assert!(matches!(end.next().await, Some(Arrived::Close)));
+        assert_eq!(inflow.data(10, b"?"), Fate::Ended);
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let mut inflow = Inflow::new(way().0, 100);
+        assert_eq!(inflow.data(3, b"x"), Fate::Gap(3));
+        assert_eq!((inflow.missing_bytes(7), inflow.stands_at(7), inflow.stands_at(0)), (7, false, true));
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_said() {
+        let (way, end) = way();
+        let mut inflow = Inflow::new(way, 5);
+        assert_eq!(inflow.data(0, b"123"), Fate::Taken);
+        assert!(inflow.hand_over());
+        assert_eq!(inflow.data(3, b"456"), Fate::Taken);
+        assert!(!inflow.hand_over());
+        end.taken(6);
+        assert_eq!(inflow.data(6, b"78901"), Fate::Taken);
+        assert!(inflow.hand_over());
+    }
+}

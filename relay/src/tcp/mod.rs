@@ -1,0 +1,34 @@
+//! TCP sessions as both hosts have them: what a connection's tasks and a lane share, and how bytes go between a socket
+//! and the link.
+//!
+//! ```text
+//!  socket -> read_in (task) -> FeedSender ==> Feed on the sending lane -> link::Sender
+//!               ^ room, verdict
+//!             Peer <------------------------- status records of the other host
+//!
+//!  link::Receiver -> Inflow on the receiving lane ==> write_out (task) -> socket
+//!                                                        | consumed bytes
+//!                                                        v
+//!                                                     Reporter -> FeedSender: status records to the other host
+//! ```
+//!
+//! Without a return link there is no status: a [`Peer`] then grants everything, and there is no [`Reporter`].
+//!
+//! Owns no socket's beginning and no session's table: BLUE accepts clients, RED connects to destinations, each in its own
+//! `tcp` folder.
+
+mod activity;
+mod copy;
+mod feed;
+mod inflow;
+mod peer;
+mod reporter;
+mod socket;
+
+pub use activity::Activity;
+pub use copy::{Broken, read_in, write_out};
+pub use feed::{Carries, Feed, FeedSender, Piece, feed};
+pub use inflow::{Arrived, Fate, Inflow, Way, WayEnd, way};
+pub use peer::Peer;
+pub use reporter::Reporter;
+pub use socket::{keep_alive, reset};

@@ -1,0 +1,59 @@
+//! Tells the other host how a session stands here.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use super::feed::{FeedSender, Piece};
+use crate::session::SessionId;
+use crate::wire::{Status, Verdict};
+
+/// A report is due when this share of the window was consumed since the last: the sender never waits for one while data
+/// flows, and reports are few.
+const WINDOW_SHARE: u64 = 8;
+
+/// Reports of one session.
+#[derive(Debug)]
+pub struct Reporter {
+    feed: FeedSender,
+    slot: u16,
+    id: SessionId,
+    window_bytes: u32,
+    /// A [`Verdict`]; only the session's own task changes it.
+    verdict: AtomicU8,
+    consumed_bytes: AtomicU64,
+    told_bytes: AtomicU64,
+}
+
+impl Reporter {
+    /// For a session whose peer may be sent `window_bytes` ahead. Says nothing yet.
+    pub fn new(feed: FeedSender, slot: u16, id: SessionId, window_bytes: usize) -> Self {
+        Self {
+            feed,
+            slot,
+            id,
+            window_bytes: u32::try_from(window_bytes).unwrap_or(u32::MAX),
+            verdict: AtomicU8::new(Verdict::Good as u8),
+            consumed_bytes: AtomicU64::new(0),
+            told_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// The session's peer took `bytes` more.
+    pub async fn consumed(&self, bytes: u64) {
+        let consumed_bytes = self.consumed_bytes.fetch_add(bytes, Relaxed) + bytes;
+        let due = u64::from(self.window_bytes) / WINDOW_SHARE;
+        if consumed_bytes - self.told_bytes.load(Relaxed) >= due {
+            let half_closed = self.verdict.load(Relaxed) == Verdict::HalfClosed as u8;
+            self.tell(if half_closed { Verdict::HalfClosed } else { Verdict::Good }).await;
+        }
+    }
+
+    /// Says what has become of the session.
+    pub async fn tell(&self, verdict: Verdict) {
+        self.verdict.store(verdict as u8, Relaxed);
+        let consumed_bytes = self.consumed_bytes.load(Relaxed);
+        self.told_bytes.store(consumed_bytes, Relaxed);
+        let status = Status { verdict, window_bytes: self.window_bytes, consumed_bytes };
+        // A lane that is gone takes the whole host with it.
+        self.feed.send(self.slot, self.id, Piece::Status(status)).await;
+    }
+}

@@ -1,0 +1,24 @@
+//! Settings of a session's socket.
+
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// After a first question that was not answered: more of them, this far apart.
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMES: u32 = 3;
+
+/// Asks a peer that has said nothing for so long whether it still lives, and sends small writes at once.
+pub fn keep_alive(stream: &TcpStream, after: Duration) {
+    let keepalive = TcpKeepalive::new().with_time(after).with_interval(KEEPALIVE_AGAIN).with_retries(KEEPALIVE_TIMES);
+    // Without it a dead peer is only noticed by the session's idle time, and small writes may be late.
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let _ = stream.set_nodelay(true);
+}
+
+/// Makes the end of the connection, which comes when it is dropped, a reset: no peer takes that for an end in order.
+pub fn reset(stream: &TcpStream) {
+    // Without it the peer sees an ordinary end; there is nothing more that could be done.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}

@@ -81,6 +81,10 @@ fn stream_keys(old: &Stream, new: &Stream) -> Vec<&'static str> {
         ("fec", old.fec != new.fec),
         ("idle", old.idle != new.idle),
         ("ordered", old.ordered != new.ordered),
+        ("connect_timeout", old.connect_timeout != new.connect_timeout),
+        ("keepalive", old.keepalive != new.keepalive),
+        ("buffer", old.buffer_bytes != new.buffer_bytes),
+        ("impersonate", old.impersonate != new.impersonate),
     ];
     pairs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
@@ -113,7 +117,12 @@ fn host_keys(role: Role, old: &Host, new: &Host, change: &mut Change) {
         // Fixed in the XDP program when it is loaded.
         ("unmatched", old.unmatched != new.unmatched),
     ];
-    let live = [("interval", old.interval != new.interval), ("syslog", old.syslog != new.syslog)];
+    let live = [
+        ("interval", old.interval != new.interval),
+        ("syslog", old.syslog != new.syslog),
+        // Sessions that run keep the room that they began with.
+        ("buffer", old.buffer_bytes != new.buffer_bytes),
+    ];
     let full = |pair: (&str, bool)| pair.1.then(|| format!("{role}.{}", pair.0));
     change.restart_needed.extend(restart.into_iter().filter_map(full));
     change.live.extend(live.into_iter().filter_map(full));

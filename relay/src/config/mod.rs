@@ -31,8 +31,8 @@ use toml::de::DeTable;
 pub use diff::{Change, StreamChange, diff};
 pub use problem::{Problem, SiteErrors, render};
 pub use site::{
-    Driver, Encapsulation, Endpoint, Fec, Host, Link, Network, Protection, ReturnLink, ReturnMode, Role, Scheme, Site,
-    Stream, StreamKind, Syslog, Unmatched,
+    Driver, Encapsulation, Endpoint, Fec, Host, Impersonate, LEAST_ROOM_BYTES, Link, Network, Protection, ReturnLink,
+    ReturnMode, Role, Scheme, Site, Stream, StreamKind, Syslog, Unmatched,
 };
 
 use key::KeyError;

@@ -59,7 +59,34 @@ impl Site {
     pub fn stream(&self, channel: u16) -> Option<&Stream> {
         self.streams.iter().find(|stream| stream.channel == channel)
     }
+
+    /// Most bytes of one session of `stream` that may wait on the host of `role` for a slow receiver; with a
+    /// return link also the window that the other host may be ahead.
+    ///
+    /// The stream's own [`Stream::buffer_bytes`], but not more than an equal share of [`Host::buffer_bytes`] among all
+    /// sessions that may wait there: those of every TCP stream on RED, those of `tcp-bilateral` streams on BLUE. At least
+    /// [`LEAST_ROOM_BYTES`] on a checked site; 0 for a stream whose bytes never wait on that host.
+    pub fn session_room(&self, role: Role, stream: &Stream) -> usize {
+        if !stream.kind.waits_on(role) {
+            return 0;
+        }
+        let share = self.host(role).buffer_bytes / self.waiting_sessions(role).max(1);
+        share.min(u64::from(stream.buffer_bytes)) as usize
+    }
+
+    /// Sessions that may be open at a time and whose bytes may wait on the host of `role`.
+    pub(super) fn waiting_sessions(&self, role: Role) -> u64 {
+        self.streams
+            .iter()
+            .filter(|stream| stream.kind.waits_on(role))
+            .map(|stream| u64::from(stream.max_sessions))
+            .sum()
+    }
 }
+
+/// Least room of one TCP session, 64 KiB: a TCP window without scaling (RFC 9293). With less a session would crawl; more is for
+/// the site file to grant.
+pub const LEAST_ROOM_BYTES: u32 = 64 << 10;
 
 /// The one-way link BLUE -> RED.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,6 +200,10 @@ pub enum Protection {
 pub struct ReturnLink {
     /// What it carries.
     pub mode: ReturnMode,
+    /// Most bits per second that may leave RED, Ethernet payload included; `None` is unpaced.
+    pub rate_bps: Option<u64>,
+    /// Largest burst in bytes that may leave at once when a rate is set.
+    pub burst_bytes: u32,
     /// RED's end, the sending one.
     pub red: Endpoint,
     /// BLUE's end, the receiving one.
@@ -201,6 +232,8 @@ pub struct Host {
     pub interval: Duration,
     /// Where security events go; `None` is the local syslog if there is one.
     pub syslog: Option<Syslog>,
+    /// Most bytes of all TCP sessions together that wait on this host, 1 MiB..=1 TiB.
+    pub buffer_bytes: u64,
     /// What BLUE does with traffic of no stream. Always `Pass` on RED.
     pub unmatched: Unmatched,
 }
@@ -252,6 +285,27 @@ pub struct Stream {
     pub idle: Duration,
     /// Datagrams are delivered in order within a flow; `false` delivers as they arrive.
     pub ordered: bool,
+    /// TCP: RED waits this long for the destination to accept, 100 ms..=5 min. With a return link BLUE holds a client
+    /// until RED answers, for at most this and two heartbeats.
+    pub connect_timeout: Duration,
+    /// TCP: a peer that says nothing for this long is asked whether it still lives, 1 s..=2 h.
+    pub keepalive: Duration,
+    /// TCP: most bytes of one session that wait on the receiving host, 64 KiB..=1 GiB. What a session really gets is
+    /// [`Site::session_room`].
+    pub buffer_bytes: u32,
+    /// TCP: whether the destination learns the client's address. Without it nothing of it crosses the link.
+    pub impersonate: Impersonate,
+}
+
+/// How the destination of a TCP stream learns who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Impersonate {
+    /// It does not: connections come from RED's own address.
+    Off,
+    /// By a PROXY protocol header, version 2, before the first byte.
+    ProxyV2,
+    /// RED connects from the client's address (`IP_TRANSPARENT`, ip(7)).
+    Transparent,
 }
 
 /// Protocol and directions of a stream.
@@ -287,6 +341,15 @@ impl StreamKind {
     /// Whether BLUE listens on a TCP port (else on a UDP port).
     pub const fn is_tcp(self) -> bool {
         !matches!(self, Self::UdpUnilateral)
+    }
+
+    /// Whether bytes of such a stream may wait on the host of `role` for a slow receiver: that host ends a TCP connection
+    /// that it writes to.
+    const fn waits_on(self, role: Role) -> bool {
+        match role {
+            Role::Blue => matches!(self, Self::TcpBilateral),
+            Role::Red => self.is_tcp(),
+        }
     }
 }
 

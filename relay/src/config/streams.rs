@@ -8,14 +8,19 @@ use toml::de::DeValue;
 use super::fec;
 use super::problem::Class;
 use super::section::{Notes, Section};
-use super::site::{Fec, Network, Stream, StreamKind};
-use super::values::{Fault, boolean, destination, duration, kind_of, line, network, one_of, rate, stream_name, whole};
+use super::site::{Fec, Impersonate, LEAST_ROOM_BYTES, Network, Stream, StreamKind};
+use super::values::{
+    Fault, boolean, destination, duration, kind_of, line, network, one_of, rate, size, stream_name, whole,
+};
 
 const KINDS: &[(&str, StreamKind)] = &[
     ("udp-unilateral", StreamKind::UdpUnilateral),
     ("tcp-unilateral", StreamKind::TcpUnilateral),
     ("tcp-bilateral", StreamKind::TcpBilateral),
 ];
+
+const IMPERSONATIONS: &[(&str, Impersonate)] =
+    &[("off", Impersonate::Off), ("proxy-v2", Impersonate::ProxyV2), ("transparent", Impersonate::Transparent)];
 
 /// A minute of silence: longer than the keep-alives of the usual media and log senders.
 const DEFAULT_UDP_IDLE: Duration = Duration::from_mins(1);
@@ -24,6 +29,22 @@ const DEFAULT_UDP_IDLE: Duration = Duration::from_mins(1);
 const DEFAULT_TCP_IDLE: Duration = Duration::from_hours(1);
 /// One session unless the file grants more: the careful choice for a guarded border.
 const DEFAULT_SESSIONS: u32 = 1;
+/// A server on a local network accepts within milliseconds; ten seconds leave room for three lost SYNs.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Under 100 ms a single lost SYN would be a refusal.
+const LEAST_CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
+/// Past five minutes every client has given up by itself.
+const MOST_CONNECT_TIMEOUT: Duration = Duration::from_mins(5);
+/// A dead peer is noticed within a minute and a half, at a packet a minute of cost.
+const DEFAULT_KEEPALIVE: Duration = Duration::from_mins(1);
+/// The kernel counts keep-alives in whole seconds (`TCP_KEEPIDLE`, tcp(7)).
+const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
+/// The kernel's own default; a longer one finds no dead peer in time.
+const MOST_KEEPALIVE: Duration = Duration::from_hours(2);
+/// A burst of a second at 134 Mbit/s.
+const DEFAULT_BUFFER_BYTES: u32 = 16 << 20;
+/// A second at 8 Gbit/s: a destination that needs more does not keep up at all.
+const MOST_BUFFER_BYTES: u32 = 1 << 30;
 /// Bound of a stream's session table.
 const MOST_SESSIONS: u32 = 65_536;
 /// Entries of a source list: bounds the lookup tables in the kernel.
@@ -92,6 +113,13 @@ fn stream(notes: &mut Notes, mut section: Section<'_, '_>, link_fec: &Fec) -> St
     let idle =
         s.get(notes, "idle", duration(Duration::from_millis(100), Duration::from_hours(24))).unwrap_or(default_idle);
     let ordered = s.get(notes, "ordered", boolean).unwrap_or(true);
+    let connect_timeout = s
+        .get(notes, "connect_timeout", duration(LEAST_CONNECT_TIMEOUT, MOST_CONNECT_TIMEOUT))
+        .unwrap_or(DEFAULT_CONNECT_TIMEOUT);
+    let keepalive = s.get(notes, "keepalive", duration(LEAST_KEEPALIVE, MOST_KEEPALIVE)).unwrap_or(DEFAULT_KEEPALIVE);
+    let buffer_bytes =
+        s.get(notes, "buffer", size(LEAST_ROOM_BYTES, MOST_BUFFER_BYTES)).unwrap_or(DEFAULT_BUFFER_BYTES);
+    let impersonate = s.get(notes, "impersonate", one_of(IMPERSONATIONS)).unwrap_or(Impersonate::Off);
     section.finish(notes);
     Stream {
         channel,
@@ -106,6 +134,10 @@ fn stream(notes: &mut Notes, mut section: Section<'_, '_>, link_fec: &Fec) -> St
         fec,
         idle,
         ordered,
+        connect_timeout,
+        keepalive,
+        buffer_bytes,
+        impersonate,
     }
 }
 

@@ -29,6 +29,14 @@ const DEFAULT_PORT: u16 = 7400;
 const DEFAULT_BURST_BYTES: u32 = 64 << 10;
 /// Four a second: a dead link shows within a second at under 1 kbit/s of cost.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_millis(250);
+/// Room for 8,192 TCP sessions of 64 KiB, or 32 of 16 MiB; leaves most of a small host's memory alone.
+const DEFAULT_BUFFER_BYTES: u64 = 512 << 20;
+/// Sixteen of the smallest sessions.
+const LEAST_BUFFER_BYTES: u64 = 1 << 20;
+/// As much memory as large servers have.
+const MOST_BUFFER_BYTES: u64 = 1 << 40;
+/// A tenth of a second at 5 Gbit/s: a larger burst is no pacing.
+const MOST_BURST_BYTES: u32 = 64 << 20;
 /// Often enough to watch, seldom enough for a journal.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 /// `StateDirectory=relay` of the systemd units.
@@ -49,7 +57,7 @@ pub(super) fn link(notes: &mut Notes, root: &mut Section<'_, '_>, folder: &Path)
     link.port = s.get(notes, "port", whole(1..=65535)).unwrap_or(link.port);
     link.encapsulation = s.get(notes, "encapsulation", one_of(ENCAPSULATIONS)).unwrap_or(link.encapsulation);
     link.rate_bps = s.get(notes, "rate", rate);
-    link.burst_bytes = s.get(notes, "burst", size(LEAST_MTU, 64 << 20)).unwrap_or(link.burst_bytes);
+    link.burst_bytes = s.get(notes, "burst", size(LEAST_MTU, MOST_BURST_BYTES)).unwrap_or(link.burst_bytes);
     link.key_file = s.get(notes, "key_file", path).map(|path| folder.join(path));
     link.driver = s.get(notes, "driver", one_of(DRIVERS)).unwrap_or(link.driver);
     link.heartbeat = s
@@ -102,6 +110,8 @@ fn endpoint(notes: &mut Notes, parent: &mut Section<'_, '_>, key: &'static str) 
 fn return_link(notes: &mut Notes, mut s: Section<'_, '_>) -> ReturnLink {
     let link = ReturnLink {
         mode: s.get(notes, "mode", one_of(RETURN_MODES)).unwrap_or(ReturnMode::Status),
+        rate_bps: s.get(notes, "rate", rate),
+        burst_bytes: s.get(notes, "burst", size(LEAST_MTU, MOST_BURST_BYTES)).unwrap_or(DEFAULT_BURST_BYTES),
         red: endpoint(notes, &mut s, "red"),
         blue: endpoint(notes, &mut s, "blue"),
     };
@@ -117,6 +127,7 @@ pub(super) fn host(notes: &mut Notes, root: &mut Section<'_, '_>, role: Role, li
         state_dir: PathBuf::from(DEFAULT_STATE_DIR),
         interval: DEFAULT_INTERVAL,
         syslog: None,
+        buffer_bytes: DEFAULT_BUFFER_BYTES,
         unmatched: Unmatched::Pass,
     };
     let Some(mut s) = root.need_table(notes, role.name(), "`interface = \"eth0\"`") else {
@@ -129,6 +140,9 @@ pub(super) fn host(notes: &mut Notes, root: &mut Section<'_, '_>, role: Role, li
         .get(notes, "interval", duration(Duration::from_millis(100), Duration::from_hours(1)))
         .unwrap_or(host.interval);
     host.syslog = s.get(notes, "syslog", syslog);
+    // A bad value is reported where it stands: the largest in its place keeps the rules from judging the default.
+    let without = if s.has("buffer") { MOST_BUFFER_BYTES } else { DEFAULT_BUFFER_BYTES };
+    host.buffer_bytes = s.get(notes, "buffer", size(LEAST_BUFFER_BYTES, MOST_BUFFER_BYTES)).unwrap_or(without);
     if role == Role::Blue {
         host.unmatched = s.get(notes, "unmatched", one_of(UNMATCHED)).unwrap_or(host.unmatched);
     }

@@ -1,6 +1,7 @@
 //! Site files, good and bad.
 
 mod slips;
+mod tcp;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -205,6 +206,7 @@ fn the_defaults_are_those_of_the_contract() {
         state_dir: PathBuf::from("/var/lib/relay"),
         interval: Duration::from_secs(10),
         syslog: None,
+        buffer_bytes: 512 << 20,
         unmatched: Unmatched::Pass,
     };
     assert_eq!(site.blue, host);
@@ -330,7 +332,9 @@ fn the_reference_file_has_the_defaults() {
     let minimal = format!(
         "[link.blue]\ninterface = \"blu1\"\naddress = \"10.71.2.1\"\n[link.red]\ninterface = \"red1\"\naddress = \"10.71.2.2\"\n\
          [blue]\ninterface = \"blu0\"\n[red]\ninterface = \"red0\"\n[[stream]]\nchannel = 1\nname = \"syslog\"\ntype = \"udp-unilateral\"\n\
-         source_ip = [\"192.168.100.11\", \"10.0.0.0/8\"]\nsource_port = 514\ndestination_ip = \"192.168.50.25\"\ndestination_port = {}\n",
+         source_ip = [\"192.168.100.11\", \"10.0.0.0/8\"]\nsource_port = 514\ndestination_ip = \"192.168.50.25\"\ndestination_port = {}\n\
+         [[stream]]\nchannel = 2\nname = \"mail\"\ntype = \"tcp-unilateral\"\nsource_ip = [\"192.168.100.11\"]\nsource_port = 25\n\
+         destination_ip = \"192.168.50.26\"\ndestination_port = 25\n",
         514
     );
     assert_eq!(site, parse_text(&minimal).unwrap().site);

@@ -135,34 +135,38 @@ pub(super) fn rate(value: &DeValue<'_>) -> Read<u64> {
 }
 
 /// Bytes such as "64KiB", from `least` to `most`.
-pub(super) fn size(least: u32, most: u32) -> impl Fn(&DeValue<'_>) -> Read<u32> {
-    const UNITS: [(&str, f64); 7] = [
+pub(super) fn size<T>(least: T, most: T) -> impl Fn(&DeValue<'_>) -> Read<T>
+where
+    T: Copy + Into<u64> + TryFrom<u64>,
+{
+    const UNITS: [(&str, f64); 9] = [
         ("B", 1.0),
         ("KiB", 1024.0),
         ("MiB", 1_048_576.0),
         ("GiB", 1_073_741_824.0),
+        ("TiB", 1_099_511_627_776.0),
         ("kB", 1e3),
         ("MB", 1e6),
         ("GB", 1e9),
+        ("TB", 1e12),
     ];
+    let (least, most) = (least.into(), most.into());
     move |value| {
         let text = text_of(value, "a size as text", "\"64KiB\"")?;
         let bytes = scaled(text, &UNITS, "64KiB")?.round();
-        if (f64::from(least)..=f64::from(most)).contains(&bytes) {
-            Ok(bytes as u32)
-        } else {
-            Err(Fault::range(&format!("{} to {}", show_size(least), show_size(most))))
-        }
+        // Exact: no size of ours comes near the 2^53 bytes from which an f64 leaves out whole numbers.
+        let fits = (least as f64..=most as f64).contains(&bytes);
+        let bytes = fits.then_some(bytes as u64).and_then(|bytes| T::try_from(bytes).ok());
+        bytes.ok_or_else(|| Fault::range(&format!("{} to {}", show_size(least), show_size(most))))
     }
 }
 
-fn show_size(bytes: u32) -> String {
-    match bytes {
-        0 => "0B".to_owned(),
-        n if n.is_multiple_of(1 << 20) => format!("{}MiB", n >> 20),
-        n if n.is_multiple_of(1 << 10) => format!("{}KiB", n >> 10),
-        n => format!("{n}B"),
-    }
+/// A size as the site file writes it, in the largest unit that leaves a whole number.
+pub(super) fn show_size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let (unit, scale) =
+        UNITS.into_iter().find(|(_, scale)| bytes >= *scale && bytes.is_multiple_of(*scale)).unwrap_or(("B", 1));
+    format!("{}{unit}", bytes / scale)
 }
 
 /// A duration such as "2ms", from `least` to `most`.

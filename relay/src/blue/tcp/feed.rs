@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::blue::table::Table;
 use crate::link::{self, Nanos, PushError, TxPort};
 use crate::session::{Ended, EndedSessions, SessionId};
-use crate::telemetry::reasons::BlueRefused;
+use crate::telemetry::reasons::SendRefused;
 use crate::wire::{FLAG_ABORT, FLAG_END, RecordHead, RecordType};
 
 /// Pieces that may wait for a lane: with pieces of up to 64 KiB that is 4 MiB, a few milliseconds of a fast link.
@@ -148,7 +148,7 @@ impl Feed {
                 }
                 Err(PushError::Oversize) => {
                     if let Some(counters) = entry.counters.lane(lane) {
-                        counters.refused.add(BlueRefused::Oversize, 1);
+                        counters.refused.add(SendRefused::Oversize, 1);
                     }
                 }
             }

@@ -198,7 +198,7 @@ impl Outcome {
     /// A count of a side's line about the link.
     pub fn link(&self, role: Role, key: &str) -> u64 {
         let stopped = if role == Role::Blue { &self.blue } else { &self.red };
-        stopped.summary.find("link", "forward").and_then(|line| line.number(key)).expect("a link line")
+        stopped.summary.link("forward").and_then(|line| line.number(key)).expect("a link line")
     }
 
     /// One line for people: what was sent, delivered, recovered, and how long it took.

@@ -66,15 +66,23 @@ impl Summary {
         Self { lines: log.into_iter().filter_map(Line::parse).collect() }
     }
 
-    /// The last line with this value of this key, for example `("stream", "video")`; an error that shows what there is.
-    pub fn find(&self, key: &str, value: &str) -> Result<&Line> {
-        let found = self.lines.iter().rev().find(|line| line.get(key) == Some(value));
-        found.with_context(|| format!("no summary line with {key}={value}; there are: {:#?}", self.lines))
+    /// The line of a stream on the forward link, which is the one that names no link; an error that shows what there is.
+    pub fn stream(&self, name: &str) -> Result<&Line> {
+        self.last("stream", name, "link")
     }
 
-    /// The line of a stream.
-    pub fn stream(&self, name: &str) -> Result<&Line> {
-        self.find("stream", name)
+    /// The line of a link, `forward` or `return`; an error that shows what there is.
+    pub fn link(&self, name: &str) -> Result<&Line> {
+        self.last("link", name, "stream")
+    }
+
+    /// The last line with this value of this key, and without the key `without`.
+    fn last(&self, key: &str, value: &str, without: &str) -> Result<&Line> {
+        let wanted = |line: &&Line| line.get(key) == Some(value) && line.get(without).is_none();
+        let found = self.lines.iter().rev().find(wanted);
+        found.with_context(|| {
+            format!("no summary line with {key}={value} and no {without}; there are: {:#?}", self.lines)
+        })
     }
 }
 
@@ -98,5 +106,20 @@ mod tests {
         assert!(video.number("role").is_err());
         assert_eq!(summary.stream("two words").unwrap().get("delivered"), Some("7"));
         assert!(summary.stream("absent").is_err());
+    }
+
+    #[test]
+    fn a_stream_is_found_on_the_forward_link() {
+        let summary = Summary::parse([
+            "summary role=red stream=db channel=1 delivered=5",
+            "summary role=red link=forward accepted=9",
+            "summary role=red stream=db channel=1 link=return sent=6",
+            "summary role=red link=return source_frames=8",
+            "summary role=red stream=back channel=2 link=return sent=1",
+        ]);
+        assert_eq!(summary.stream("db").unwrap().get("delivered"), Some("5"));
+        assert!(summary.stream("back").is_err(), "there is no forward line of it");
+        assert_eq!(summary.link("forward").unwrap().get("accepted"), Some("9"));
+        assert_eq!(summary.link("return").unwrap().get("source_frames"), Some("8"));
     }
 }

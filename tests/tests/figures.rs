@@ -32,7 +32,7 @@ fn measure(case: &Case, rate: u64, seconds: u64) {
     let outcome = path.stop(sent, received);
     outcome.check_accounts();
     let number = |name: &str| outcome.red.summary.stream("numbers").unwrap().number(name).unwrap_or(0);
-    let frames = outcome.blue.summary.find("link", "forward").unwrap();
+    let frames = outcome.blue.summary.link("forward").unwrap();
     println!(
         "{:<28} {:<12} {rate:>6}/s {:>7} sent {:>7} arrived {:>4} missing {:>5} recovered {:>6} source {:>6} repair frames {} back  p50 {:>5.0} us  p99 {:>6.0} us",
         case.name,

@@ -14,9 +14,9 @@ use super::table::{Entry, Table};
 use super::tcp::Listeners;
 use crate::config::{self, Purpose, Role, Site};
 use crate::host::{Chatter, Controlled, Lanes, UdpDrops, print_report};
-use crate::steer::{BlueIngress, BlueLink, DropEvent, DropReason, Events};
-use crate::telemetry::counters::BlueCounters;
-use crate::telemetry::reasons::BlueRefused;
+use crate::steer::{BlueIngress, DropEvent, DropReason, Events, SendingLink};
+use crate::telemetry::counters::SendCounters;
+use crate::telemetry::reasons::SendRefused;
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::{Event, Kind, Syslog, Target};
 
@@ -25,7 +25,7 @@ pub struct Programs {
     /// Towards the zone.
     pub ingress: BlueIngress,
     /// On the link.
-    pub link: BlueLink,
+    pub link: SendingLink,
     /// Drop events of the first.
     pub events: Option<Events>,
 }
@@ -46,7 +46,7 @@ pub struct BlueHost {
     /// Its streams.
     pub table: Arc<Table>,
     /// All counters.
-    pub counters: Arc<BlueCounters>,
+    pub counters: Arc<SendCounters>,
     /// The lanes.
     pub lanes: Lanes<Order, Shared>,
     /// The TCP streams' listeners, until BLUE stops.
@@ -84,7 +84,7 @@ impl BlueHost {
             match notice {
                 Notice::Refused { slot, source, reason } => {
                     let text = match reason {
-                        BlueRefused::SessionLimit => "new session refused: the stream has max_sessions already",
+                        SendRefused::SessionLimit => "new session refused: the stream has max_sessions already",
                         _ => "datagram dropped: source not allowed",
                     };
                     self.tell_refused(slot, source, reason.name(), text);
@@ -110,8 +110,8 @@ impl BlueHost {
         let Some(mut events) = self.programs.as_mut().and_then(|programs| programs.events.take()) else { return };
         events.drain(|event: DropEvent| {
             let (reason, text) = match event.reason {
-                DropReason::RefusedSource => (BlueRefused::Source.name(), "packet dropped: source not allowed"),
-                DropReason::NoSocket => (BlueRefused::NoSocket.name(), "packet dropped: no lane serves its queue"),
+                DropReason::RefusedSource => (SendRefused::Source.name(), "packet dropped: source not allowed"),
+                DropReason::NoSocket => (SendRefused::NoSocket.name(), "packet dropped: no lane serves its queue"),
             };
             self.tell_refused(event.slot as u16, event.source, reason, text);
         });
@@ -147,7 +147,7 @@ impl BlueHost {
             let Some(entry) = self.table.get(slot as u16) else { continue };
             let to = entry.counters.control();
             count_refused(entry, kernel.refused_source);
-            to.refused.of(BlueRefused::NoSocket).set(kernel.no_socket);
+            to.refused.of(SendRefused::NoSocket).set(kernel.no_socket);
             let index = slot as usize;
             if self.allowed_before.len() <= index {
                 self.allowed_before.resize(index + 1, 0);
@@ -174,7 +174,7 @@ impl BlueHost {
             let overflow = self.overflow.entry(slot).or_default();
             overflow.sockets = overflow.sockets.max(drops.of(entry.port));
             let to = entry.counters.control();
-            to.refused.of(BlueRefused::Overflow).set(overflow.queues + overflow.sockets);
+            to.refused.of(SendRefused::Overflow).set(overflow.queues + overflow.sockets);
         }
     }
 
@@ -224,8 +224,8 @@ impl BlueHost {
 fn count_refused(entry: &Entry, by_program: u64) {
     let [by_source, by_limit] = entry.refused_clients();
     let to = entry.counters.control();
-    to.refused.of(BlueRefused::Source).set(by_program + by_source);
-    to.refused.of(BlueRefused::SessionLimit).set(by_limit);
+    to.refused.of(SendRefused::Source).set(by_program + by_source);
+    to.refused.of(SendRefused::SessionLimit).set(by_limit);
 }
 
 impl Controlled for BlueHost {

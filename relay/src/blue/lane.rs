@@ -14,7 +14,7 @@ use crate::fec::Encoder;
 use crate::host::{Clock, Mailbox, Readiness, Ready, prepare_lane_thread, wait_until};
 use crate::link::{Nanos, Sender, SenderCounters, TxPort};
 use crate::steer::STREAMS_MAX;
-use crate::telemetry::counters::{BlueLink, Counter, Lanes};
+use crate::telemetry::counters::{Counter, Lanes, SendLink};
 
 /// Datagrams taken at once: enough to spread the cost of a wake-up, few enough that clocks are looked at every 100 us
 /// even at full rate.
@@ -73,7 +73,7 @@ pub struct Lane<P: TxPort> {
     /// Orders.
     pub mailbox: Mailbox<Order>,
     /// The link's counters.
-    pub counters: Arc<Lanes<BlueLink>>,
+    pub counters: Arc<Lanes<SendLink>>,
     /// What the control thread reads.
     pub shared: Arc<Shared>,
     /// Set once all streams of the first table work.

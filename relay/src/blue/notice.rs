@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::telemetry::reasons::BlueRefused;
+use crate::telemetry::reasons::SendRefused;
 
 /// Notices that may wait; more are dropped, because the counters have them too.
 pub const NOTICES_MAX: usize = 1024;
@@ -17,6 +17,6 @@ pub enum Notice {
         /// Who sent it.
         source: SocketAddr,
         /// Why.
-        reason: BlueRefused,
+        reason: SendRefused,
     },
 }

@@ -14,14 +14,14 @@ use super::notice::{NOTICES_MAX, Notice};
 use super::table::Table;
 use super::tcp::{FeedSender, Listeners, feed};
 use super::udp::UdpIngress;
-use crate::config::{Driver, Encapsulation, Site, Unmatched};
+use crate::config::{Driver, Encapsulation, Role, Site, Unmatched};
 use crate::host::{Chatter, Clock, Lanes, check_mtu, check_mtu_if_there, link_key, next_epoch, quiet};
 use crate::link::socket::SocketTx;
 use crate::link::xdp::XdpTx;
 use crate::link::{Rate, Sender, SenderConfig, TxPort};
 use crate::packet::{BROADCAST, LinkHeader};
-use crate::steer::{BlueIngress, BlueLink, IngressOptions};
-use crate::telemetry::counters::BlueCounters;
+use crate::steer::{BlueIngress, IngressOptions, SendingLink};
+use crate::telemetry::counters::{LinkName, SendCounters};
 use crate::telemetry::syslog::{Syslog, Target};
 use crate::wire::{Direction, FRAME_OVERHEAD, IP_UDP_LEN, LinkKey, symbol_size};
 use crate::xsk::interface::{self, InterfaceInfo};
@@ -42,7 +42,7 @@ struct Common {
     key: LinkKey,
     clock: Clock,
     table: Arc<Table>,
-    counters: Arc<BlueCounters>,
+    counters: Arc<SendCounters>,
     notices: crossbeam_channel::Sender<Notice>,
 }
 
@@ -53,7 +53,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let socket_driver = site.blue.driver == Driver::Socket;
     let interfaces = if socket_driver { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);
-    let counters = Arc::new(BlueCounters::blue(lanes));
+    let counters = Arc::new(SendCounters::new(Role::Blue, LinkName::Forward, lanes));
     let table = Arc::new(Table::new(&site, None, &counters)?);
     let (notices, notices_here) = bounded(NOTICES_MAX);
     let epoch = next_epoch(&site.blue.state_dir)?;
@@ -159,7 +159,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
         drop_other: site.blue.unmatched == Unmatched::Drop,
         ..IngressOptions::default()
     };
-    let link = BlueLink::attach(&site.link.blue.interface)?;
+    let link = SendingLink::attach(&site.link.blue.interface)?;
     let mut ingress = BlueIngress::attach(&site.blue.interface, &options)?;
     let count = interfaces.lanes();
     let mut queues: Vec<Vec<RxSocket>> = (0..count).map(|_| Vec::new()).collect();

@@ -12,8 +12,8 @@ use crate::fec::{Encoder, Protection, RepairTable, Scheme};
 use crate::link::{Nanos, SenderChannel};
 use crate::session::{SessionLimit, SharedRate, StreamRules};
 use crate::steer::{self, Protocol, Rule, STREAMS_MAX};
-use crate::telemetry::counters::{BlueCounters, BlueStream, Lanes};
-use crate::telemetry::reasons::BlueRefused;
+use crate::telemetry::counters::{Lanes, SendCounters, SendStream};
+use crate::telemetry::reasons::SendRefused;
 
 /// One stream.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Entry {
     /// Its sessions end after this long without traffic.
     pub idle_ns: Nanos,
     /// Its counters.
-    pub counters: Arc<Lanes<BlueStream>>,
+    pub counters: Arc<Lanes<SendStream>>,
     sender: SenderChannel,
     /// Clients refused by their source, and by the limit, when they connected.
     refused_clients: [AtomicU64; 2],
@@ -43,8 +43,8 @@ pub struct Entry {
 
 impl Entry {
     /// Counts a client that was refused when it connected.
-    pub fn count_refused_client(&self, reason: BlueRefused) {
-        self.refused_clients[usize::from(reason == BlueRefused::SessionLimit)].fetch_add(1, Relaxed);
+    pub fn count_refused_client(&self, reason: SendRefused) {
+        self.refused_clients[usize::from(reason == SendRefused::SessionLimit)].fetch_add(1, Relaxed);
     }
 
     /// Clients refused by their source, and by the limit, when they connected.
@@ -70,7 +70,7 @@ pub struct Table {
 
 impl Table {
     /// The table for `site`. Slots, session counts and rates are taken over from `before`.
-    pub fn new(site: &Site, before: Option<&Table>, counters: &BlueCounters) -> anyhow::Result<Self> {
+    pub fn new(site: &Site, before: Option<&Table>, counters: &SendCounters) -> anyhow::Result<Self> {
         let mut slots = before.map(|table| table.slots.clone()).unwrap_or_default();
         let by_port = vec![None; usize::from(u16::MAX) + 1].into();
         let mut table = Self { entries: Vec::new(), by_port, slots: HashMap::new() };
@@ -160,7 +160,7 @@ impl StreamRules for Table {
 }
 
 impl Entry {
-    fn new(stream: &Stream, known: Option<&Entry>, counters: &BlueCounters) -> anyhow::Result<Self> {
+    fn new(stream: &Stream, known: Option<&Entry>, counters: &SendCounters) -> anyhow::Result<Self> {
         let limit =
             known.map_or_else(|| SessionLimit::new(stream.max_sessions), |e| e.limit.with_max(stream.max_sessions));
         let same_rate = known.and_then(|entry| entry.rate.clone());

@@ -10,7 +10,7 @@ use super::table::Table;
 use super::tcp::Feed;
 use crate::link::{Nanos, PushError, Sender, TxPort};
 use crate::session::{FlowKey, FlowTable, OpenError};
-use crate::telemetry::reasons::BlueRefused;
+use crate::telemetry::reasons::SendRefused;
 use crate::wire::{FLAG_END, RecordHead, RecordType};
 
 /// The datagram side of one lane.
@@ -55,16 +55,16 @@ impl UdpIngress {
         if checked {
             self.shared.from_queues[usize::from(slot)].add(1);
         } else if !entry.allows(source.ip()) {
-            counters.refused.add(BlueRefused::Source, 1);
-            self.tell(slot, source, BlueRefused::Source);
+            counters.refused.add(SendRefused::Source, 1);
+            self.tell(slot, source, SendRefused::Source);
             return;
         }
         counters.received.add(1);
         counters.received_bytes.add(payload.len() as u64);
         let sender_slot = self.sender_slots.get(usize::from(slot)).copied().flatten();
-        let forwarded = sender_slot.ok_or(BlueRefused::LinkFull).and_then(|sender_slot| {
+        let forwarded = sender_slot.ok_or(SendRefused::LinkFull).and_then(|sender_slot| {
             if !sender.has_room(payload.len()) {
-                return Err(BlueRefused::LinkFull);
+                return Err(SendRefused::LinkFull);
             }
             let key = FlowKey { source, slot };
             let head = datagram_head(&mut self.flows, now, key, &self.table)?;
@@ -72,7 +72,7 @@ impl UdpIngress {
             let pushed = if in_rate {
                 sender.push(now, sender_slot, &head, payload).map_err(refusal)
             } else {
-                Err(BlueRefused::Rate)
+                Err(SendRefused::Rate)
             };
             // What does not go out leaves no gap.
             pushed.inspect_err(|_| self.flows.undo(key))
@@ -81,7 +81,7 @@ impl UdpIngress {
             Ok(()) => counters.sent.add(1),
             Err(reason) => {
                 counters.refused.add(reason, 1);
-                if reason == BlueRefused::SessionLimit {
+                if reason == SendRefused::SessionLimit {
                     self.tell(slot, source, reason);
                 }
             }
@@ -113,24 +113,24 @@ impl UdpIngress {
         self.flows.end_all(&*self.table);
     }
 
-    fn tell(&self, slot: u16, source: SocketAddr, reason: BlueRefused) {
+    fn tell(&self, slot: u16, source: SocketAddr, reason: SendRefused) {
         // A full queue means that the log is behind already; the counter has it.
         let _ = self.notices.try_send(Notice::Refused { slot, source, reason });
     }
 }
 
-fn datagram_head(flows: &mut FlowTable, now: Nanos, key: FlowKey, table: &Table) -> Result<RecordHead, BlueRefused> {
+fn datagram_head(flows: &mut FlowTable, now: Nanos, key: FlowKey, table: &Table) -> Result<RecordHead, SendRefused> {
     let (session, sequence, _) = flows.next(now, key, table).map_err(|error| match error {
-        OpenError::Limit => BlueRefused::SessionLimit,
-        OpenError::NoStream => BlueRefused::Source,
+        OpenError::Limit => SendRefused::SessionLimit,
+        OpenError::NoStream => SendRefused::Source,
     })?;
     Ok(RecordHead { kind: RecordType::Datagram, flags: 0, session, sequence })
 }
 
-fn refusal(error: PushError) -> BlueRefused {
+fn refusal(error: PushError) -> SendRefused {
     match error {
-        PushError::Busy => BlueRefused::LinkFull,
-        PushError::Oversize => BlueRefused::Oversize,
+        PushError::Busy => SendRefused::LinkFull,
+        PushError::Oversize => SendRefused::Oversize,
     }
 }
 
@@ -139,9 +139,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Role;
     use crate::link::SenderConfig;
     use crate::link::memory::{Faults, MemoryLink};
-    use crate::telemetry::counters::BlueCounters;
+    use crate::telemetry::counters::{LinkName, SendCounters};
     use crate::wire::{Direction, LinkKey};
 
     const HEAD: &str = r#"
@@ -162,7 +163,7 @@ mod tests {
         )
     }
 
-    fn table(streams: &[u16], before: Option<&Table>, counters: &BlueCounters) -> Arc<Table> {
+    fn table(streams: &[u16], before: Option<&Table>, counters: &SendCounters) -> Arc<Table> {
         let text = streams.iter().fold(HEAD.to_owned(), |text, channel| text + &stream(*channel));
         let site = crate::config::parse(Path::new("site.toml"), &text).expect("valid").site;
         Arc::new(Table::new(&site, before, counters).expect("possible"))
@@ -176,7 +177,7 @@ mod tests {
     /// Removed and back before any heartbeat: the stream's new limit has not counted the old session.
     #[test]
     fn a_stream_that_comes_back_counts_its_sessions_anew() {
-        let counters = BlueCounters::blue(1);
+        let counters = SendCounters::new(Role::Blue, LinkName::Forward, 1);
         let both = table(&[1, 2], None, &counters);
         let config = SenderConfig {
             lane: 0,

@@ -13,7 +13,7 @@ use super::table::Entry;
 use crate::link::Nanos;
 use crate::packet::{BROADCAST, Mac, UdpTemplate};
 use crate::session::SessionId;
-use crate::telemetry::reasons::RedRefused;
+use crate::telemetry::reasons::ReceiveRefused;
 use crate::xsk::TxSocket;
 
 /// Datagrams of one stream that wait for a neighbour's address: a resolution takes milliseconds, and this is 12 ms at
@@ -120,7 +120,7 @@ impl Egress {
         exit: &mut Exit,
         entry: &Entry,
         datagram: Outgoing<'_>,
-    ) -> Result<Fate, RedRefused> {
+    ) -> Result<Fate, ReceiveRefused> {
         let payload = datagram.payload;
         let (Some(xdp), Some(template), Some(next_hop)) = (&mut self.xdp, &mut exit.template, &entry.next_hop) else {
             return through_kernel(&exit.socket, payload);
@@ -141,13 +141,13 @@ impl Egress {
         xdp.send(template, payload)
     }
 
-    fn keep(&mut self, now: Nanos, datagram: Outgoing<'_>) -> Result<Fate, RedRefused> {
+    fn keep(&mut self, now: Nanos, datagram: Outgoing<'_>) -> Result<Fate, ReceiveRefused> {
         let Outgoing { slot, session, recovered, payload } = datagram;
         if self.waiting.len() <= slot {
             self.waiting.resize_with(slot + 1, VecDeque::new);
         }
         if self.waiting[slot].len() >= WAITING_MAX || self.waiting_bytes + payload.len() > WAITING_BYTES_MAX {
-            return Err(RedRefused::NoNeighbour);
+            return Err(ReceiveRefused::NoNeighbour);
         }
         self.waiting_bytes += payload.len();
         self.waiting[slot].push_back(Waiting { session, recovered, payload: payload.into(), since: now });
@@ -198,17 +198,17 @@ impl Egress {
 }
 
 impl XdpEgress {
-    fn send(&mut self, template: &UdpTemplate, payload: &[u8]) -> Result<Fate, RedRefused> {
+    fn send(&mut self, template: &UdpTemplate, payload: &[u8]) -> Result<Fate, ReceiveRefused> {
         let mut frame = if let Some(frame) = self.socket.take() {
             frame
         } else {
             // The ring is full of a batch that the kernel was not shown yet.
-            self.socket.kick().map_err(|_| RedRefused::SendError)?;
-            self.socket.take().ok_or(RedRefused::TxFull)?
+            self.socket.kick().map_err(|_| ReceiveRefused::SendError)?;
+            self.socket.take().ok_or(ReceiveRefused::TxFull)?
         };
         let Some(len) = template.write(self.socket.bytes(&mut frame), payload) else {
             self.socket.release(frame);
-            return Err(RedRefused::SendError);
+            return Err(ReceiveRefused::SendError);
         };
         let Err(frame) = self.socket.submit(frame, len as u32) else { return Ok(Fate::Sent) };
         let again = match self.socket.kick() {
@@ -217,12 +217,12 @@ impl XdpEgress {
         };
         again.map(|()| Fate::Sent).map_err(|frame| {
             self.socket.release(frame);
-            RedRefused::TxFull
+            ReceiveRefused::TxFull
         })
     }
 }
 
-fn through_kernel(socket: &UdpSocket, payload: &[u8]) -> Result<Fate, RedRefused> {
+fn through_kernel(socket: &UdpSocket, payload: &[u8]) -> Result<Fate, ReceiveRefused> {
     // A port unreachable that came for an earlier datagram is reported here; this one has not been tried yet then.
     let mut sent = socket.send(payload);
     if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
@@ -230,8 +230,8 @@ fn through_kernel(socket: &UdpSocket, payload: &[u8]) -> Result<Fate, RedRefused
     }
     match sent {
         Ok(_) => Ok(Fate::Sent),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(RedRefused::TxFull),
-        Err(_) => Err(RedRefused::SendError),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ReceiveRefused::TxFull),
+        Err(_) => Err(ReceiveRefused::SendError),
     }
 }
 
@@ -249,7 +249,7 @@ mod tests {
         for number in 0..WAITING_MAX {
             assert_eq!(egress.keep(number as Nanos, datagram(0, b"x")), Ok(Fate::Waits));
         }
-        assert_eq!(egress.keep(0, datagram(0, b"x")), Err(RedRefused::NoNeighbour));
+        assert_eq!(egress.keep(0, datagram(0, b"x")), Err(ReceiveRefused::NoNeighbour));
         assert_eq!(egress.keep(0, datagram(3, b"y")), Ok(Fate::Waits), "another stream has its own room");
         assert_eq!(egress.give_up(WAITING_NS_MAX + 10, 0), 10);
         assert_eq!(egress.take_waiting(0).len(), WAITING_MAX - 10);

@@ -15,8 +15,8 @@ use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
 use crate::host::{Chatter, Clock, Controlled, Lanes, RedState, TcpRuntime, UdpDrops, print_report, store_red};
 use crate::link::{LinkLoss, Nanos};
-use crate::steer::RedLink;
-use crate::telemetry::counters::RedCounters;
+use crate::steer::ReceivingLink;
+use crate::telemetry::counters::ReceiveCounters;
 use crate::telemetry::reasons::FrameDropped;
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::{Event, Kind, Syslog, Target};
@@ -52,7 +52,7 @@ pub struct RedHost {
     /// Its streams.
     pub table: Arc<Table>,
     /// All counters.
-    pub counters: Arc<RedCounters>,
+    pub counters: Arc<ReceiveCounters>,
     /// Next hops, with `driver = "xdp"`.
     pub neighbours: Option<Neighbours>,
     /// The lanes.
@@ -60,7 +60,7 @@ pub struct RedHost {
     /// Serves TCP connections, until RED stops.
     pub runtime: Option<TcpRuntime>,
     /// The XDP program, with `driver = "xdp"`.
-    pub program: Option<RedLink>,
+    pub program: Option<ReceivingLink>,
     /// What lanes tell.
     pub notices: crossbeam_channel::Receiver<Notice>,
     /// The way to syslog.

@@ -10,7 +10,7 @@ use super::replay::Replay;
 use super::table::Table;
 use crate::host::{Clock, Mailbox, Readiness, Ready, RedState, prepare_lane_thread, wait_until};
 use crate::link::{LinkLoss, Nanos, Receiver, ReceiverCounters};
-use crate::telemetry::counters::{Lanes, RedLink};
+use crate::telemetry::counters::{Lanes, ReceiveLink};
 use crate::telemetry::reasons::FrameDropped;
 
 /// Frames taken at once: enough to spread the cost of a wake-up, few enough that what they hold leaves soon.
@@ -66,7 +66,7 @@ pub struct Lane<P> {
     /// Orders.
     pub mailbox: Mailbox<Order>,
     /// The link's counters.
-    pub counters: Arc<Lanes<RedLink>>,
+    pub counters: Arc<Lanes<ReceiveLink>>,
     /// What the control thread reads.
     pub shared: Arc<Shared>,
     /// Set once the lane runs.

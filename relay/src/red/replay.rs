@@ -13,8 +13,8 @@ use super::table::{Entry, Table};
 use super::tcp;
 use crate::link::{Delivery, Nanos, Settled, Sink, Turn};
 use crate::session::{self, Heard, SessionId, Track};
-use crate::telemetry::counters::RedStream;
-use crate::telemetry::reasons::{RedLost, RedRefused};
+use crate::telemetry::counters::ReceiveStream;
+use crate::telemetry::reasons::{Lost, ReceiveRefused};
 use crate::wire::{FLAG_END, RecordType};
 
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl Replay {
         for (slot, account) in self.sessions.accounts.iter_mut().enumerate() {
             account.close();
             if let Some((_, counters)) = entry(&self.table, slot, self.sessions.lane) {
-                counters.lost.of(RedLost::Unseen).set(account.unseen());
+                counters.lost.of(Lost::Unseen).set(account.unseen());
             }
         }
     }
@@ -151,7 +151,7 @@ impl Sessions {
         (session.last_at, session.last_heard) = (self.now, self.heard.now());
         if delivery.turn != Turn::Early {
             let Heard::Next { missing } = track(session, delivery).datagram(delivery.head.sequence) else { return };
-            missing_records(&mut self.accounts, delivery, counters, RedLost::Gap, missing);
+            missing_records(&mut self.accounts, delivery, counters, Lost::Gap, missing);
         }
         if delivery.turn == Turn::AfterEarly {
             return;
@@ -164,7 +164,7 @@ impl Sessions {
     }
 
     /// Sends a datagram of a session that has a way out, and counts what became of it.
-    fn send(&mut self, entry: &Entry, counters: &RedStream, datagram: Outgoing<'_>) {
+    fn send(&mut self, entry: &Entry, counters: &ReceiveStream, datagram: Outgoing<'_>) {
         let Some(exit) = self.by_id.get_mut(&datagram.session).and_then(|session| session.exit.as_mut()) else {
             return;
         };
@@ -180,7 +180,7 @@ impl Sessions {
     }
 
     /// Opens a session's way out; a failure is counted and told.
-    fn open(&mut self, id: SessionId, slot: usize, entry: &Entry, counters: &RedStream) -> bool {
+    fn open(&mut self, id: SessionId, slot: usize, entry: &Entry, counters: &ReceiveStream) -> bool {
         self.make_room(slot, entry.max_sessions as usize);
         match self.egress.open(entry.destination) {
             Ok(exit) => {
@@ -190,7 +190,7 @@ impl Sessions {
                 true
             }
             Err(error) => {
-                counters.refused.add(RedRefused::SendError, 1);
+                counters.refused.add(ReceiveRefused::SendError, 1);
                 let (stream, session) = (entry.name.clone(), session::display(id).to_string());
                 self.tell(Notice::SessionFailed { stream, session, error });
                 false
@@ -221,7 +221,7 @@ impl Sessions {
             let next_hop = entry.next_hop.as_ref();
             let waits = |hop: &NextHop| hop.mac().is_none() && hop.state() != NextHopState::OtherInterface;
             if next_hop.is_some_and(|next_hop| waits(next_hop)) {
-                counters.refused.add(RedRefused::NoNeighbour, self.egress.give_up(self.now, slot));
+                counters.refused.add(ReceiveRefused::NoNeighbour, self.egress.give_up(self.now, slot));
                 continue;
             }
             for datagram in self.egress.take_waiting(slot) {
@@ -230,11 +230,11 @@ impl Sessions {
         }
     }
 
-    fn send_waited(&mut self, slot: usize, entry: &Entry, counters: &RedStream, datagram: &Waiting) {
+    fn send_waited(&mut self, slot: usize, entry: &Entry, counters: &ReceiveStream, datagram: &Waiting) {
         let &Waiting { session: id, recovered, ref payload, .. } = datagram;
         let Some(session) = self.by_id.get(&id) else {
             // BLUE has started anew meanwhile.
-            return counters.refused.add(RedRefused::NoNeighbour, 1);
+            return counters.refused.add(ReceiveRefused::NoNeighbour, 1);
         };
         let ended = session.ended;
         if session.exit.is_none() && !self.open(id, slot, entry, counters) {
@@ -252,7 +252,7 @@ impl Sessions {
     fn abandon_waiting(&mut self, table: &Table, slot: usize) {
         let count = self.egress.take_waiting(slot).len() as u64;
         if let Some((_, counters)) = entry(table, slot, self.lane) {
-            counters.refused.add(RedRefused::NoNeighbour, count);
+            counters.refused.add(ReceiveRefused::NoNeighbour, count);
         }
     }
 
@@ -270,15 +270,15 @@ impl Sessions {
                 self.exits.close(session);
             }
         }
-        missing_records(&mut self.accounts, delivery, counters, RedLost::Tail, missing);
+        missing_records(&mut self.accounts, delivery, counters, Lost::Tail, missing);
     }
 
     fn settle(&mut self, table: &Table, settled: &Settled) {
         let account = account(&mut self.accounts, settled.slot);
         account.settle(settled);
         if let Some((_, counters)) = entry(table, settled.slot, self.lane) {
-            counters.lost.of(RedLost::Unseen).set(account.unseen());
-            counters.lost.of(RedLost::BeforeJoin).set(account.before_join());
+            counters.lost.of(Lost::Unseen).set(account.unseen());
+            counters.lost.of(Lost::BeforeJoin).set(account.before_join());
         }
     }
 
@@ -353,19 +353,19 @@ fn account(accounts: &mut Vec<Account>, slot: usize) -> &mut Account {
 fn missing_records(
     accounts: &mut Vec<Account>,
     delivery: &Delivery<'_>,
-    counters: &RedStream,
-    reason: RedLost,
+    counters: &ReceiveStream,
+    reason: Lost,
     missing: u32,
 ) {
     if missing > 0 {
         let account = account(accounts, delivery.slot);
         account.attribute(delivery.lane, u64::from(missing));
         counters.lost.add(reason, u64::from(missing));
-        counters.lost.of(RedLost::Unseen).set(account.unseen());
+        counters.lost.of(Lost::Unseen).set(account.unseen());
     }
 }
 
-fn entry(table: &Table, slot: usize, lane: usize) -> Option<(&Entry, &RedStream)> {
+fn entry(table: &Table, slot: usize, lane: usize) -> Option<(&Entry, &ReceiveStream)> {
     let entry = table.get(slot)?;
     Some((entry, entry.counters.lane(lane)?))
 }

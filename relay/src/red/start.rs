@@ -16,7 +16,7 @@ use super::port::{LinkPort, Queues};
 use super::replay::Replay;
 use super::table::Table;
 use super::tcp::Deliveries;
-use crate::config::{Driver, Encapsulation, Site};
+use crate::config::{Driver, Encapsulation, Role, Site};
 use crate::host::{
     Chatter, Clock, Lanes, RedState, TcpRuntime, check_mtu, check_mtu_if_there, link_key, load_red, quiet,
     raise_open_files, store_red,
@@ -25,8 +25,8 @@ use crate::link::socket::SocketRx;
 use crate::link::xdp::XdpRx;
 use crate::link::{Claim, Receiver, ReceiverConfig};
 use crate::packet;
-use crate::steer::{self, RedLink};
-use crate::telemetry::counters::RedCounters;
+use crate::steer::{self, ReceivingLink};
+use crate::telemetry::counters::{LinkName, ReceiveCounters};
 use crate::telemetry::syslog::{Syslog, Target};
 use crate::wire::{Direction, IP_UDP_LEN, LinkKey, symbol_size};
 use crate::xsk::interface::{self, InterfaceInfo};
@@ -48,7 +48,7 @@ struct Common {
     clock: Clock,
     state: RedState,
     table: Arc<Table>,
-    counters: Arc<RedCounters>,
+    counters: Arc<ReceiveCounters>,
     notices: crossbeam_channel::Sender<Notice>,
 }
 
@@ -62,7 +62,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     // Finds out now, not at the first new epoch, that the folder cannot be written.
     store_red(&site.red.state_dir, &state, false)?;
     raise_open_files(site.streams.iter().map(|stream| u64::from(stream.max_sessions)).sum());
-    let counters = Arc::new(RedCounters::red(lanes));
+    let counters = Arc::new(ReceiveCounters::new(Role::Red, LinkName::Forward, lanes));
     let neighbours = interfaces.as_ref().map(|_| Neighbours::start(&site.red.interface)).transpose()?;
     let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
     let (notices, notices_here) = bounded(NOTICES_MAX);
@@ -125,7 +125,7 @@ impl Interfaces {
     }
 }
 
-type Started = (Lanes<Order, Shared>, Option<RedLink>, String);
+type Started = (Lanes<Order, Shared>, Option<ReceivingLink>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let link = &common.site.link;
@@ -146,7 +146,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
         Encapsulation::Udp => (steer::Encapsulation::Udp, packet::Encapsulation::Udp),
         Encapsulation::Ethernet => (steer::Encapsulation::Ethernet, packet::Encapsulation::Ethernet),
     };
-    let mut program = RedLink::attach(&link.red.interface, link.port, steered)?;
+    let mut program = ReceivingLink::attach(&link.red.interface, link.port, steered)?;
     let count = interfaces.lanes();
     let mut queues: Vec<Vec<XdpRx>> = (0..count).map(|_| Vec::new()).collect();
     for queue in 0..interfaces.link.rx_queues {

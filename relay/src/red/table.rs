@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::neighbour::{Neighbours, NextHop};
 use crate::config::{Site, StreamKind};
 use crate::link::{Nanos, ReceiverChannel};
-use crate::telemetry::counters::{Lanes, RedCounters, RedStream};
+use crate::telemetry::counters::{Lanes, ReceiveCounters, ReceiveStream};
 
 /// One stream.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Entry {
     /// Its sessions end after this long without traffic, on BLUE.
     pub idle_ns: Nanos,
     /// Its counters.
-    pub counters: Arc<Lanes<RedStream>>,
+    pub counters: Arc<Lanes<ReceiveStream>>,
 }
 
 /// All streams. Immutable: a reload makes a new table and hands it to every lane.
@@ -38,7 +38,12 @@ pub struct Table {
 
 impl Table {
     /// The table for `site`; slots are taken over from `before`, as the link receiver does.
-    pub fn new(site: &Site, before: Option<&Table>, counters: &RedCounters, neighbours: Option<&Neighbours>) -> Self {
+    pub fn new(
+        site: &Site,
+        before: Option<&Table>,
+        counters: &ReceiveCounters,
+        neighbours: Option<&Neighbours>,
+    ) -> Self {
         let mut table = Self { slots: before.map(|table| table.slots.clone()).unwrap_or_default(), ..Self::default() };
         for stream in site.streams.iter().filter(|stream| stream.kind != StreamKind::TcpBilateral) {
             let free = table.slots.len();

@@ -19,13 +19,13 @@ pub enum Encapsulation {
     Ethernet,
 }
 
-/// `blue_link` at work: drops everything that arrives from the link. Dropping it detaches it.
-pub struct BlueLink {
+/// `blue_link` at work on a sending end: drops everything that arrives from the link. Dropping it detaches it.
+pub struct SendingLink {
     attached: Attached,
     counters: PerCpuArray<MapData, BlueLinkCounters>,
 }
 
-impl BlueLink {
+impl SendingLink {
     /// Loads and attaches the program.
     pub fn attach(interface: &str) -> Result<Self, SteerError> {
         let mut loaded = Loaded::new(interface, "blue_link")?;
@@ -43,13 +43,13 @@ impl BlueLink {
     }
 }
 
-/// `red_link` at work: diode frames to `AF_XDP`, all else dropped. Dropping it detaches it.
-pub struct RedLink {
+/// `red_link` at work on a receiving end: diode frames to `AF_XDP`, all else dropped. Dropping it detaches it.
+pub struct ReceivingLink {
     attached: Attached,
     counters: PerCpuArray<MapData, RedLinkCounters>,
 }
 
-impl RedLink {
+impl ReceivingLink {
     /// Loads and attaches the program. `port` is the frames' UDP port, which Ethernet encapsulation ignores.
     pub fn attach(interface: &str, port: u16, encapsulation: Encapsulation) -> Result<Self, SteerError> {
         let mut loaded = Loaded::new(interface, "red_link")?;

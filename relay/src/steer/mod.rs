@@ -12,7 +12,7 @@
 //!  kernel         [ blue_ingress --------------------------] --redirect-> SOCKETS -> AF_XDP
 //! ```
 //!
-//! [`BlueLink`] and [`RedLink`] are the same with fewer maps.
+//! [`SendingLink`] and [`ReceivingLink`] are the same with fewer maps.
 
 mod error;
 mod events;
@@ -24,7 +24,7 @@ mod rules;
 pub use error::SteerError;
 pub use events::{DropEvent, DropReason, Events};
 pub use ingress::{BlueIngress, IngressCounts, IngressOptions};
-pub use link::{BlueLink, Encapsulation, RedLink};
+pub use link::{Encapsulation, ReceivingLink, SendingLink};
 pub use program::Mode;
 pub use relay_ebpf::{
     BlueLinkCounters, IngressCounters, QUEUES_MAX, RedLinkCounters, SOURCES_PER_FAMILY_MAX, STREAMS_MAX, StreamCounters,

@@ -15,7 +15,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::reasons::{BlueRefused, FrameDropped, MOST_REASONS, Reason, RedLost, RedRefused};
+use super::reasons::{FrameDropped, Lost, MOST_REASONS, Reason, ReceiveRefused, SendRefused};
 use crate::config::Role;
 
 /// A count that one thread writes and any thread reads.
@@ -124,8 +124,8 @@ macro_rules! counters {
 }
 
 counters! {
-    /// BLUE's counts of one stream.
-    BlueStream {
+    /// The sending host's counts of one stream.
+    SendStream {
         /// Datagrams received, refused ones of allowed sources included.
         received,
         /// Their payload in bytes.
@@ -134,13 +134,13 @@ counters! {
         sent,
         ;
         /// Not handed to the link, by reason.
-        refused: BlueRefused,
+        refused: SendRefused,
     }
 }
 
 counters! {
-    /// BLUE's counts of the link.
-    BlueLink {
+    /// The sending host's counts of the link.
+    SendLink {
         /// Frames with source symbols.
         source_frames,
         /// Frames with repair symbols.
@@ -167,8 +167,8 @@ counters! {
 }
 
 counters! {
-    /// RED's counts of one stream.
-    RedStream {
+    /// The receiving host's counts of one stream.
+    ReceiveStream {
         /// Records delivered.
         delivered,
         /// Their payload in bytes.
@@ -177,19 +177,19 @@ counters! {
         recovered,
         /// TCP sessions begun.
         sessions,
-        /// TCP sessions broken off: by BLUE, for missing bytes, or by their destination.
+        /// TCP sessions broken off: by the sending host, for missing bytes, or by their destination.
         sessions_aborted,
         ;
         /// Missing, by reason.
-        lost: RedLost,
+        lost: Lost,
         /// There but not delivered, by reason.
-        refused: RedRefused,
+        refused: ReceiveRefused,
     }
 }
 
 counters! {
-    /// RED's counts of the link.
-    RedLink {
+    /// The receiving host's counts of the link.
+    ReceiveLink {
         /// Frames accepted, heartbeats included.
         accepted,
         /// Their bytes, without the headers around them.
@@ -262,6 +262,25 @@ impl<T: Counters> Lanes<T> {
     }
 }
 
+/// Which of the two one-way links, as the counter lines name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkName {
+    /// BLUE to RED: the diode.
+    Forward,
+    /// RED to BLUE: the optional second link.
+    Return,
+}
+
+impl LinkName {
+    /// The value of a line's `link`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Return => "return",
+        }
+    }
+}
+
 /// What a sample is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -281,6 +300,8 @@ pub enum Subject {
 pub struct Sample {
     /// Which host counted.
     pub role: Role,
+    /// On which of the links.
+    pub link: LinkName,
     /// What was counted.
     pub subject: Subject,
     /// The counts in printing order.
@@ -307,38 +328,26 @@ struct Entry<S> {
     lanes: Arc<Lanes<S>>,
 }
 
-/// Every counter of a host: per stream `S`, for the link `L`.
+/// Every counter of a host on one link: per stream `S`, for the link `L`.
 pub struct Registry<S, L> {
     role: Role,
+    name: LinkName,
     lanes: usize,
     link: Arc<Lanes<L>>,
     /// Locked by the control thread and by whoever prints, never by a lane.
     streams: RwLock<Vec<Entry<S>>>,
 }
 
-/// BLUE's counters.
-pub type BlueCounters = Registry<BlueStream, BlueLink>;
-/// RED's counters.
-pub type RedCounters = Registry<RedStream, RedLink>;
-
-impl BlueCounters {
-    /// Counters of a BLUE host with `lanes` lanes.
-    pub fn blue(lanes: usize) -> Self {
-        Self::new(Role::Blue, lanes)
-    }
-}
-
-impl RedCounters {
-    /// Counters of a RED host with `lanes` lanes.
-    pub fn red(lanes: usize) -> Self {
-        Self::new(Role::Red, lanes)
-    }
-}
+/// The counters of a host that sends on a link.
+pub type SendCounters = Registry<SendStream, SendLink>;
+/// The counters of a host that receives from a link.
+pub type ReceiveCounters = Registry<ReceiveStream, ReceiveLink>;
 
 impl<S: Counters, L: Counters> Registry<S, L> {
-    fn new(role: Role, lanes: usize) -> Self {
+    /// Counters of the host that plays `role`, which has `lanes` lanes on the link `name`.
+    pub fn new(role: Role, name: LinkName, lanes: usize) -> Self {
         let link = Arc::new(Lanes::new(lanes));
-        Self { role, lanes, link, streams: RwLock::new(Vec::new()) }
+        Self { role, name, lanes, link, streams: RwLock::new(Vec::new()) }
     }
 
     /// The link's counters.
@@ -362,7 +371,7 @@ impl<S: Counters, L: Counters> Registry<S, L> {
     /// The sums now: every stream in the order of its first use, then the link.
     pub fn samples(&self) -> Vec<Sample> {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
-        let sample = |subject, counts| Sample { role: self.role, subject, counts };
+        let sample = |subject, counts| Sample { role: self.role, link: self.name, subject, counts };
         let mut samples: Vec<Sample> = streams
             .deref()
             .iter()
@@ -382,13 +391,13 @@ mod tests {
 
     #[test]
     fn lanes_and_control_are_summed_per_count_and_reason() {
-        let registry = BlueCounters::blue(2);
+        let registry = SendCounters::new(Role::Blue, LinkName::Forward, 2);
         let video = registry.stream(7, "video");
         video.lane(0).unwrap().received.add(3);
         video.lane(1).unwrap().received.add(4);
-        video.lane(1).unwrap().refused.add(BlueRefused::Rate, 2);
-        video.control().refused.of(BlueRefused::Source).set(9);
-        video.control().refused.of(BlueRefused::Source).set(11);
+        video.lane(1).unwrap().refused.add(SendRefused::Rate, 2);
+        video.control().refused.of(SendRefused::Source).set(9);
+        video.control().refused.of(SendRefused::Source).set(11);
         registry.link().lane(0).unwrap().bytes.add(1500);
 
         let samples = registry.samples();
@@ -404,7 +413,7 @@ mod tests {
 
     #[test]
     fn there_is_no_lane_beyond_the_last() {
-        let registry = RedCounters::red(1);
+        let registry = ReceiveCounters::new(Role::Red, LinkName::Forward, 1);
         let lanes = registry.link();
         assert!(lanes.lane(0).is_some());
         assert!(lanes.lane(1).is_none(), "the control thread's slot is not a lane's");
@@ -412,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_stream_keeps_its_counts_over_a_reload() {
-        let registry = RedCounters::red(1);
+        let registry = ReceiveCounters::new(Role::Red, LinkName::Forward, 1);
         registry.stream(1, "old").lane(0).unwrap().delivered.add(5);
         registry.stream(1, "new").lane(0).unwrap().delivered.add(1);
         let samples = registry.samples();
@@ -423,11 +432,11 @@ mod tests {
 
     #[test]
     fn slots_do_not_share_cache_lines() {
-        let lanes: Lanes<BlueStream> = Lanes::new(3);
+        let lanes: Lanes<SendStream> = Lanes::new(3);
         let starts: Vec<usize> = (0..3).map(|lane| std::ptr::from_ref(lanes.lane(lane).unwrap()) as usize).collect();
         for pair in starts.windows(2) {
             assert_eq!(pair[0] % 128, 0);
-            assert!(pair[1] - pair[0] >= size_of::<BlueStream>());
+            assert!(pair[1] - pair[0] >= size_of::<SendStream>());
             assert_eq!((pair[1] - pair[0]) % 128, 0);
         }
     }
@@ -435,7 +444,7 @@ mod tests {
     #[test]
     fn a_reader_never_sees_a_sum_run_backwards() {
         const ADDED: u64 = 200_000;
-        let registry = Arc::new(BlueCounters::blue(1));
+        let registry = Arc::new(SendCounters::new(Role::Blue, LinkName::Forward, 1));
         let stream = registry.stream(1, "video");
         let writer = std::thread::spawn(move || {
             for _ in 0..ADDED {

@@ -51,8 +51,8 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why BLUE did not take a datagram or connection into the link.
-    BlueRefused {
+    /// Why the sending host did not take a datagram or connection into the link.
+    SendRefused {
         /// The source is not in the stream's list.
         Source = "source",
         /// The stream has `max_sessions` sessions already.
@@ -71,22 +71,22 @@ reasons! {
 }
 
 reasons! {
-    /// Why a record that BLUE sent is missing on RED.
-    RedLost {
+    /// Why a record that was sent is missing on the receiving host.
+    Lost {
         /// The session's sequence has a hole.
         Gap = "gap",
         /// The session's end is missing.
         Tail = "tail",
-        /// BLUE counted it, and nothing of its session was ever seen.
+        /// The sending host counted it, and nothing of its session was ever seen.
         Unseen = "unseen",
-        /// Sent before RED received its first frame of the epoch.
+        /// Sent before the receiving host heard its first frame of the epoch.
         BeforeJoin = "before_join",
     }
 }
 
 reasons! {
-    /// Why RED did not deliver a record that it has.
-    RedRefused {
+    /// Why the receiving host did not deliver a record that it has.
+    ReceiveRefused {
         /// The stream has `max_sessions` sessions already.
         SessionLimit = "session_limit",
         /// The destination's hardware address is not known.
@@ -101,7 +101,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why RED dropped a frame of the link.
+    /// Why the receiving host dropped a frame of the link.
     FrameDropped {
         /// Too short, or lengths and indices contradict each other.
         Malformed = "malformed",
@@ -153,9 +153,9 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_name_and_place() {
-        well_named::<BlueRefused>();
-        well_named::<RedLost>();
-        well_named::<RedRefused>();
+        well_named::<SendRefused>();
+        well_named::<Lost>();
+        well_named::<ReceiveRefused>();
         well_named::<FrameDropped>();
     }
 }

@@ -3,7 +3,10 @@
 //! ```text
 //! stats role=blue stream=video channel=1 received=42 received_bytes=58800 sent=41 refused.source=1
 //! summary role=red link=forward accepted=46 heartbeats=4 blocks_complete=1 ... dropped.bad_tag=2
+//! stats role=red stream=database channel=2 link=return received=7 ...
 //! ```
+//!
+//! A stream's line names its link only where that is the return link.
 //!
 //! Owns the format, which scripts parse: counts are since the relay's start, plain counts always
 //! there, reasons only when not zero, unknown keys to be expected. It never measures or prints.
@@ -11,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::counters::{Key, Sample, Subject};
+use super::counters::{Key, LinkName, Sample, Subject};
 
 /// The occasion of a line, its first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +41,11 @@ pub fn line(occasion: Occasion, sample: &Sample) -> String {
     // Writing to a String cannot fail.
     let _ = match &sample.subject {
         Subject::Stream { name, channel } => write!(line, " stream={name} channel={channel}"),
-        Subject::Link => write!(line, " link=forward"),
+        Subject::Link => Ok(()),
     };
+    if sample.subject == Subject::Link || sample.link == LinkName::Return {
+        let _ = write!(line, " link={}", sample.link.name());
+    }
     for (key, count) in &sample.counts {
         if *count > 0 || matches!(key, Key::Count(_)) {
             let _ = write!(line, " {key}={count}");
@@ -99,17 +105,18 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::counters::{BlueCounters, RedCounters};
-    use crate::telemetry::reasons::{BlueRefused, FrameDropped};
+    use crate::config::Role;
+    use crate::telemetry::counters::{ReceiveCounters, SendCounters};
+    use crate::telemetry::reasons::{FrameDropped, SendRefused};
 
     #[test]
     fn a_stream_line_omits_reasons_of_zero_only() {
-        let registry = BlueCounters::blue(1);
+        let registry = SendCounters::new(Role::Blue, LinkName::Forward, 1);
         let stream = registry.stream(1, "video");
         let lane = stream.lane(0).unwrap();
         lane.received.add(42);
         lane.received_bytes.add(58_800);
-        lane.refused.add(BlueRefused::Source, 1);
+        lane.refused.add(SendRefused::Source, 1);
         assert_eq!(
             line(Occasion::Stats, &registry.samples()[0]),
             "stats role=blue stream=video channel=1 received=42 received_bytes=58800 sent=0 refused.source=1"
@@ -118,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_link_line_reads_back_behind_a_log_prefix() {
-        let registry = RedCounters::red(1);
+        let registry = ReceiveCounters::new(Role::Red, LinkName::Forward, 1);
         registry.link().lane(0).unwrap().accepted.add(7);
         registry.link().lane(0).unwrap().dropped.add(FrameDropped::BadTag, 2);
         registry.link().lane(0).unwrap().dropped.add(FrameDropped::Version, 3);
@@ -129,6 +136,22 @@ mod tests {
         assert_eq!((read.text("role"), read.text("link")), (Some("red"), Some("forward")));
         assert_eq!((read.count("accepted"), read.count("dropped.bad_tag")), (7, 2));
         assert_eq!((read.total("dropped"), read.count("no_such")), (5, 0));
+    }
+
+    #[test]
+    fn lines_of_the_return_link_say_so() {
+        let sent = SendCounters::new(Role::Red, LinkName::Return, 1);
+        sent.stream(2, "database").lane(0).unwrap().received.add(7);
+        let returned = ReceiveCounters::new(Role::Blue, LinkName::Return, 1);
+        returned.link().lane(0).unwrap().accepted.add(9);
+        let texts: Vec<String> =
+            [sent.samples(), returned.samples()].iter().flat_map(|samples| lines(Occasion::Stats, samples)).collect();
+        assert_eq!(texts[0], "stats role=red stream=database channel=2 link=return received=7 received_bytes=0 sent=0");
+        assert!(texts[1].starts_with("stats role=red link=return source_frames=0 "), "{}", texts[1]);
+        assert!(texts[2].starts_with("stats role=blue link=return accepted=9 "), "{}", texts[2]);
+        let stream = Line::parse(&texts[0]).unwrap();
+        assert_eq!((stream.text("stream"), stream.text("link")), (Some("database"), Some("return")));
+        assert_eq!(Line::parse(&texts[2]).unwrap().text("stream"), None);
     }
 
     #[test]

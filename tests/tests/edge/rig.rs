@@ -120,7 +120,7 @@ pub fn count(stopped: &Stopped, stream: &str, key: &str) -> u64 {
 
 /// A count of the link; 0 where the line omits it.
 pub fn link_count(stopped: &Stopped, key: &str) -> u64 {
-    stopped.summary.find("link", "forward").expect("a summary").number(key).unwrap_or(0)
+    stopped.summary.link("forward").expect("a summary").number(key).unwrap_or(0)
 }
 
 /// Has a relay log its counters until `test` accepts a line; gives that line.

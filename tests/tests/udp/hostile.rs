@@ -157,7 +157,7 @@ fn hostile_link(driver: &str, encapsulated_noise: bool) {
     assert!(path.red.is_running());
     let outcome = path.stop(sent, received);
     outcome.check_complete();
-    let line = outcome.red.summary.find("link", "forward").unwrap();
+    let line = outcome.red.summary.link("forward").unwrap();
     for (reason, count) in &injected {
         assert_eq!(line.number(&format!("dropped.{reason}")).unwrap(), *count, "{reason}: {line:?}\n{injected:?}");
     }

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use relay::steer::{BlueLink, IngressOptions};
+use relay::steer::{IngressOptions, SendingLink};
 
 use crate::{
     ingress::{
@@ -333,7 +333,7 @@ fn the_blue_link_drops_everything() {
         return;
     }
     in_namespace(|| {
-        let link = BlueLink::attach(INTERFACE).expect("attaches");
+        let link = SendingLink::attach(INTERFACE).expect("attaches");
         let program = Program::attached();
         let jumbo = ip(ALLOWED, UDP, &udp_with_len(514, &[7; 8900], 8908));
         let frames = [datagram(), ethernet(ARP, &[0; 28]), ethernet(0x1234, &[]), ip(ALLOWED, TCP, &syn(601)), jumbo];

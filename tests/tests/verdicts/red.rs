@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use relay::steer::{Encapsulation, RedLink, RedLinkCounters};
+use relay::steer::{Encapsulation, ReceivingLink, RedLinkCounters};
 
 use crate::{
     packets::{
@@ -51,14 +51,14 @@ impl Counted {
 }
 
 struct Rig {
-    link: RedLink,
+    link: ReceivingLink,
     program: Program,
     socket: Option<OwnedFd>,
 }
 
 impl Rig {
     fn new(encapsulation: Encapsulation) -> Self {
-        let mut link = RedLink::attach(INTERFACE, PORT, encapsulation).expect("attaches");
+        let mut link = ReceivingLink::attach(INTERFACE, PORT, encapsulation).expect("attaches");
         let socket = xdp_socket();
         link.register(0, socket.as_fd()).expect("takes the socket");
         Self { link, program: Program::attached(), socket: Some(socket) }

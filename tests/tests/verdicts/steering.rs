@@ -6,7 +6,8 @@ use std::{
 };
 
 use relay::steer::{
-    BlueIngress, BlueLink, DropReason, Encapsulation, Events, IngressOptions, Mode, Protocol, RedLink, Rule, SteerError,
+    BlueIngress, DropReason, Encapsulation, Events, IngressOptions, Mode, Protocol, ReceivingLink, Rule, SendingLink,
+    SteerError,
 };
 
 use crate::{
@@ -231,10 +232,10 @@ fn programs_attach_natively_also_at_jumbo_mtu_and_go_with_their_owner() {
         assert_eq!(ingress.mode(), Mode::Native);
         drop(ingress);
         assert_eq!(rig::program_id(INTERFACE), None);
-        let link = BlueLink::attach(INTERFACE).expect("attaches");
+        let link = SendingLink::attach(INTERFACE).expect("attaches");
         assert_eq!(link.mode(), Mode::Native);
         drop(link);
-        let link = RedLink::attach(INTERFACE, 7400, Encapsulation::Udp).expect("attaches");
+        let link = ReceivingLink::attach(INTERFACE, 7400, Encapsulation::Udp).expect("attaches");
         assert_eq!(link.mode(), Mode::Native);
     });
 }
@@ -243,7 +244,7 @@ fn programs_attach_natively_also_at_jumbo_mtu_and_go_with_their_owner() {
 fn without_driver_support_the_generic_hook_is_used() {
     steering_test("without_driver_support_the_generic_hook_is_used", || {
         // The dummy and loopback drivers have no XDP.
-        let link = BlueLink::attach("lo").expect("attaches");
+        let link = SendingLink::attach("lo").expect("attaches");
         assert_eq!(link.mode(), Mode::Generic);
         assert!(rig::ip("link show dev lo").contains("xdpgeneric"));
     });
@@ -252,16 +253,16 @@ fn without_driver_support_the_generic_hook_is_used() {
 #[test]
 fn a_second_program_is_refused_with_the_remedy() {
     steering_test("a_second_program_is_refused_with_the_remedy", || {
-        let first = BlueLink::attach(INTERFACE).expect("attaches");
-        let error = BlueLink::attach(INTERFACE).err().expect("is taken");
+        let first = SendingLink::attach(INTERFACE).expect("attaches");
+        let error = SendingLink::attach(INTERFACE).err().expect("is taken");
         assert!(matches!(&error, SteerError::Occupied { interface } if interface == INTERFACE), "{error}");
         assert!(error.to_string().contains(&format!("ip link set dev {INTERFACE} xdp off")), "{error}");
         // A generic program that is there already must not be shadowed either.
         drop(first);
-        let generic = BlueLink::attach("lo").expect("attaches");
-        assert!(matches!(BlueLink::attach("lo"), Err(SteerError::Occupied { .. })));
+        let generic = SendingLink::attach("lo").expect("attaches");
+        assert!(matches!(SendingLink::attach("lo"), Err(SteerError::Occupied { .. })));
         drop(generic);
-        BlueLink::attach("lo").expect("is free again");
+        SendingLink::attach("lo").expect("is free again");
     });
 }
 
@@ -269,10 +270,10 @@ fn a_second_program_is_refused_with_the_remedy() {
 fn wrong_interfaces_and_queues_are_named() {
     steering_test("wrong_interfaces_and_queues_are_named", || {
         for name in ["nowhere0", "", "a name\0with a null"] {
-            let error = BlueLink::attach(name).err().expect("does not exist");
+            let error = SendingLink::attach(name).err().expect("does not exist");
             assert!(matches!(&error, SteerError::NoInterface { interface } if interface == name), "{error}");
         }
-        let mut link = RedLink::attach(INTERFACE, 7400, Encapsulation::Udp).expect("attaches");
+        let mut link = ReceivingLink::attach(INTERFACE, 7400, Encapsulation::Udp).expect("attaches");
         let socket = xdp_socket();
         let error = link.register(1024, socket.as_fd()).expect_err("is out of range");
         assert!(matches!(error, SteerError::QueueOutOfRange { queue: 1024 }), "{error}");
@@ -304,7 +305,7 @@ fn three_capabilities_are_enough() {
         ingress.update(&[rule(0, Protocol::Udp, 514, &[("10.0.0.0", 8)])]).expect("takes the rule");
         ingress.counters().expect("reads the counters");
         drop(ingress);
-        RedLink::attach(INTERFACE, 7400, Encapsulation::Udp).expect("attaches");
+        ReceivingLink::attach(INTERFACE, 7400, Encapsulation::Udp).expect("attaches");
     });
 }
 

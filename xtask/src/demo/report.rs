@@ -71,9 +71,10 @@ pub(super) fn verdict(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// The sum of a counter over the streams of a relay's summary.
+/// The sum of a counter over the streams of a relay's summary, on the forward link.
 fn stream_total(relay: &Stopped, key: &str) -> String {
-    let streams: Vec<&Line> = relay.summary.lines.iter().filter(|line| line.get("stream").is_some()).collect();
+    let forward = |line: &&Line| line.get("stream").is_some() && line.get("link").is_none();
+    let streams: Vec<&Line> = relay.summary.lines.iter().filter(forward).collect();
     if streams.is_empty() {
         return "not told by RED".to_owned();
     }

@@ -16,7 +16,7 @@ use crate::blue::notice::Notice;
 use crate::blue::table::Table;
 use crate::host::{Clock, TcpRuntime};
 use crate::session::{StreamRules as _, new_id};
-use crate::telemetry::reasons::BlueRefused;
+use crate::telemetry::reasons::SendRefused;
 
 /// Connections that may wait to be accepted: a second of a storm of 4,000 a second.
 const BACKLOG: i32 = 4096;
@@ -106,9 +106,9 @@ fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Common>)
     let table = common.table();
     let Some(entry) = table.get(slot) else { return };
     let refused = if !entry.allows(source.ip()) {
-        Some(BlueRefused::Source)
+        Some(SendRefused::Source)
     } else if !entry.limit.enter() {
-        Some(BlueRefused::SessionLimit)
+        Some(SendRefused::SessionLimit)
     } else {
         None
     };

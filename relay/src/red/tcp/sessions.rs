@@ -10,8 +10,8 @@ use crate::link::{Delivery, Nanos};
 use crate::red::memory::HeardTime;
 use crate::red::table::{Entry, Table};
 use crate::session::{ByteTrack, HeardBytes, SessionId};
-use crate::telemetry::counters::RedStream;
-use crate::telemetry::reasons::RedRefused;
+use crate::telemetry::counters::ReceiveStream;
+use crate::telemetry::reasons::ReceiveRefused;
 use crate::wire::{FLAG_ABORT, FLAG_END, RecordType};
 
 /// What may wait for a session's destination. Beyond it the destination is too slow for the stream, and nothing can tell the
@@ -71,17 +71,17 @@ impl Sessions {
         }
     }
 
-    fn data(&mut self, now: Nanos, entry: &Entry, counters: &RedStream, delivery: &Delivery<'_>) {
+    fn data(&mut self, now: Nanos, entry: &Entry, counters: &ReceiveStream, delivery: &Delivery<'_>) {
         let id = delivery.head.session;
         let Some(session) = self.session(now, entry, counters, delivery) else {
-            return counters.refused.add(RedRefused::Aborted, 1);
+            return counters.refused.add(ReceiveRefused::Aborted, 1);
         };
         let collecting = !session.collected.is_empty();
         match session.track.data(delivery.head.sequence, delivery.payload.len()) {
             HeardBytes::Stale => {}
             HeardBytes::Gap(_) => {
                 session.abort(now, counters);
-                counters.refused.add(RedRefused::Aborted, 1);
+                counters.refused.add(ReceiveRefused::Aborted, 1);
             }
             HeardBytes::Next => {
                 session.collect(delivery.payload);
@@ -101,7 +101,7 @@ impl Sessions {
         &mut self,
         now: Nanos,
         entry: &Entry,
-        counters: &RedStream,
+        counters: &ReceiveStream,
         delivery: &Delivery<'_>,
     ) -> Option<&mut Session> {
         let id = delivery.head.session;
@@ -187,7 +187,7 @@ impl Session {
         self.end(now, Piece::Close);
     }
 
-    fn abort(&mut self, now: Nanos, counters: &RedStream) {
+    fn abort(&mut self, now: Nanos, counters: &ReceiveStream) {
         if self.way.is_some() {
             counters.sessions_aborted.add(1);
         }

@@ -9,6 +9,7 @@ pub mod packet;
 pub mod red;
 pub mod session;
 pub mod steer;
+pub mod tcp;
 pub mod telemetry;
 pub mod wire;
 pub mod xsk;

@@ -10,7 +10,7 @@ pub const NOTICES_MAX: usize = 1024;
 /// Something that deserves a log line.
 #[derive(Debug)]
 pub enum Notice {
-    /// A datagram was refused.
+    /// A datagram or a client was refused.
     Refused {
         /// The stream's slot.
         slot: u16,
@@ -19,4 +19,26 @@ pub enum Notice {
         /// Why.
         reason: SendRefused,
     },
+    /// A TCP session was broken off.
+    SessionBroken {
+        /// The stream's slot.
+        slot: u16,
+        /// The client.
+        source: SocketAddr,
+        /// The session's UUID.
+        session: String,
+        /// Why.
+        reason: String,
+    },
+    /// The return link carried something that is no status, and may carry nothing else.
+    NotStatus {
+        /// The stream's slot.
+        slot: u16,
+    },
+    /// RED has started anew.
+    NewEpoch(u32),
+    /// RED stops.
+    Stopping,
+    /// RED's file has a stream that ours has not, or as another type.
+    TablesDiffer(u64),
 }

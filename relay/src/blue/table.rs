@@ -3,17 +3,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use anyhow::Context as _;
-
-use crate::config::{self, Network, Site, Stream, StreamKind};
-use crate::fec::{Encoder, Protection, RepairTable, Scheme};
-use crate::link::{Nanos, SenderChannel};
+use super::tcp::ClientCounts;
+use crate::config::{Impersonate, Network, Role, Site, Stream, StreamKind};
+use crate::fec::Encoder;
+use crate::host;
+use crate::link::{Nanos, ReceiverChannel, SenderChannel};
 use crate::session::{SessionLimit, SharedRate, StreamRules};
 use crate::steer::{self, Protocol, Rule, STREAMS_MAX};
-use crate::telemetry::counters::{Lanes, SendCounters, SendStream};
-use crate::telemetry::reasons::SendRefused;
+use crate::telemetry::counters::{Lanes, ReceiveCounters, ReceiveStream, SendCounters, SendStream};
 
 /// One stream.
 #[derive(Debug)]
@@ -36,22 +35,29 @@ pub struct Entry {
     pub idle_ns: Nanos,
     /// Its counters.
     pub counters: Arc<Lanes<SendStream>>,
+    /// What became of clients when they connected, and of their sessions.
+    pub clients: Arc<ClientCounts>,
+    /// TCP: how clients' connections are treated.
+    pub tcp: TcpRules,
+    /// Its counters on the return link, if there is one.
+    pub returns: Option<Arc<Lanes<ReceiveStream>>>,
     sender: SenderChannel,
-    /// Clients refused by their source, and by the limit, when they connected.
-    refused_clients: [AtomicU64; 2],
+}
+
+/// How a TCP stream treats its clients' connections.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpRules {
+    /// RED answers an open within this time, or not at all.
+    pub open_timeout: Duration,
+    /// A client that says nothing for so long is asked whether it still lives.
+    pub keepalive: Duration,
+    /// Most bytes that wait for one client.
+    pub room_bytes: usize,
+    /// RED shows the client's address to the destination.
+    pub shows_client: bool,
 }
 
 impl Entry {
-    /// Counts a client that was refused when it connected.
-    pub fn count_refused_client(&self, reason: SendRefused) {
-        self.refused_clients[usize::from(reason == SendRefused::SessionLimit)].fetch_add(1, Relaxed);
-    }
-
-    /// Clients refused by their source, and by the limit, when they connected.
-    pub fn refused_clients(&self) -> [u64; 2] {
-        self.refused_clients.each_ref().map(|count| count.load(Relaxed))
-    }
-
     /// May `address` send to this stream?
     pub fn allows(&self, address: IpAddr) -> bool {
         self.sources.iter().any(|network| network.contains(address))
@@ -66,15 +72,24 @@ pub struct Table {
     by_port: Box<[Option<u16>]>,
     /// Slot of every channel that there was since the start.
     slots: HashMap<u16, u16>,
+    /// Slot of every TCP stream in the order in which the return link's receiver numbers them: as they first came.
+    return_slots: Vec<u16>,
 }
 
 impl Table {
     /// The table for `site`. Slots, session counts and rates are taken over from `before`.
-    pub fn new(site: &Site, before: Option<&Table>, counters: &SendCounters) -> anyhow::Result<Self> {
+    /// `returns` are the counters of the return link, if there is one.
+    pub fn new(
+        site: &Site,
+        before: Option<&Table>,
+        counters: &SendCounters,
+        returns: Option<&ReceiveCounters>,
+    ) -> anyhow::Result<Self> {
         let mut slots = before.map(|table| table.slots.clone()).unwrap_or_default();
+        let return_slots = before.map(|table| table.return_slots.clone()).unwrap_or_default();
         let by_port = vec![None; usize::from(u16::MAX) + 1].into();
-        let mut table = Self { entries: Vec::new(), by_port, slots: HashMap::new() };
-        for stream in carried(site) {
+        let mut table = Self { entries: Vec::new(), by_port, slots: HashMap::new(), return_slots };
+        for stream in &site.streams {
             let free = slots.len() as u16;
             let slot = *slots.entry(stream.channel).or_insert(free);
             anyhow::ensure!(
@@ -82,12 +97,14 @@ impl Table {
                 "more than {STREAMS_MAX} different channels since the start; restart to use new ones"
             );
             let known = before.and_then(|table| table.get(slot));
-            let entry = Entry::new(stream, known, counters)?;
+            let entry = Entry::new(site, stream, known, counters, returns)?;
             if table.entries.len() <= usize::from(slot) {
                 table.entries.resize_with(usize::from(slot) + 1, || None);
             }
             if stream.kind == StreamKind::UdpUnilateral {
                 table.by_port[usize::from(stream.source_port)] = Some(slot);
+            } else if !table.return_slots.contains(&slot) {
+                table.return_slots.push(slot);
             }
             table.entries[usize::from(slot)] = Some(entry);
         }
@@ -133,8 +150,19 @@ impl Table {
 
     /// An encoder for all streams; makes its plans, so call it outside of a lane.
     pub fn encoder(&self) -> Encoder {
-        let schemes: Vec<_> = self.iter().map(|(_, entry)| (entry.sender.scheme, entry.sender.block_symbols)).collect();
-        Encoder::new(&schemes)
+        host::encoder(&self.sender_channels())
+    }
+
+    /// What the return link's receiver needs to know: the TCP streams, in the order in which it numbers them.
+    pub fn return_channels(&self) -> Vec<ReceiverChannel> {
+        let entries = self.return_slots.iter().filter_map(|slot| self.get(*slot));
+        entries.map(|entry| host::byte_channel(entry.channel, entry.kind)).collect()
+    }
+
+    /// The stream that the return link's receiver numbers `slot`, and its slot here.
+    pub fn returned(&self, slot: usize) -> Option<(u16, &Entry)> {
+        let slot = *self.return_slots.get(slot)?;
+        Some((slot, self.get(slot)?))
     }
 
     /// What the XDP program needs to know.
@@ -160,21 +188,22 @@ impl StreamRules for Table {
 }
 
 impl Entry {
-    fn new(stream: &Stream, known: Option<&Entry>, counters: &SendCounters) -> anyhow::Result<Self> {
+    fn new(
+        site: &Site,
+        stream: &Stream,
+        known: Option<&Entry>,
+        counters: &SendCounters,
+        returns: Option<&ReceiveCounters>,
+    ) -> anyhow::Result<Self> {
         let limit =
             known.map_or_else(|| SessionLimit::new(stream.max_sessions), |e| e.limit.with_max(stream.max_sessions));
         let same_rate = known.and_then(|entry| entry.rate.clone());
         let rate = stream.rate_bps.map(|bps| {
             same_rate.filter(|rate| rate.bits_per_second() == bps).unwrap_or_else(|| Arc::new(SharedRate::new(bps)))
         });
-        let fec = &stream.fec;
-        let scheme = scheme(fec.scheme);
-        let repair = RepairTable::new(scheme, protection(fec.protection), fec.block_symbols)
-            .with_context(|| format!("stream \"{}\": `protect` cannot be kept", stream.name))?;
-        let refused_clients = known.map(Entry::refused_clients).unwrap_or_default().map(AtomicU64::new);
+        let returns = returns.filter(|_| stream.kind.is_tcp());
         Ok(Self {
             kind: stream.kind,
-            refused_clients,
             name: stream.name.clone(),
             channel: stream.channel,
             port: stream.source_port,
@@ -183,35 +212,16 @@ impl Entry {
             rate,
             idle_ns: stream.idle.as_nanos() as Nanos,
             counters: counters.stream(stream.channel, &stream.name),
-            sender: SenderChannel {
-                channel: stream.channel,
-                stream_type: stream.kind.wire_number(),
-                scheme,
-                block_symbols: fec.block_symbols,
-                flush_ns: fec.flush.as_nanos() as Nanos,
-                deadline_ns: fec.deadline.as_nanos() as Nanos,
-                repair: Arc::new(repair),
+            clients: known.map(|entry| Arc::clone(&entry.clients)).unwrap_or_default(),
+            tcp: TcpRules {
+                // RED's answer is repeated with a heartbeat if it was lost.
+                open_timeout: stream.connect_timeout + 2 * site.link.heartbeat,
+                keepalive: stream.keepalive,
+                room_bytes: site.session_room(Role::Blue, stream),
+                shows_client: stream.impersonate != Impersonate::Off,
             },
+            returns: returns.map(|counters| counters.stream(stream.channel, &stream.name)),
+            sender: host::sender_channel(stream)?,
         })
-    }
-}
-
-/// The streams that this version carries.
-fn carried(site: &Site) -> impl Iterator<Item = &Stream> {
-    site.streams.iter().filter(|stream| stream.kind != StreamKind::TcpBilateral)
-}
-
-fn scheme(scheme: config::Scheme) -> Scheme {
-    match scheme {
-        config::Scheme::RaptorQ => Scheme::RaptorQ,
-        config::Scheme::ReedSolomon => Scheme::ReedSolomon,
-        config::Scheme::None => Scheme::None,
-    }
-}
-
-fn protection(protection: config::Protection) -> Protection {
-    match protection {
-        config::Protection::Promise { loss, residual, burst } => Protection::Promise { loss, residual, burst },
-        config::Protection::Share { repair, repair_min } => Protection::Share { repair, repair_min },
     }
 }

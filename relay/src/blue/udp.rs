@@ -7,9 +7,9 @@ use super::ingress::Arrival;
 use super::lane::Shared;
 use super::notice::Notice;
 use super::table::Table;
-use super::tcp::Feed;
 use crate::link::{Nanos, PushError, Sender, TxPort};
 use crate::session::{FlowKey, FlowTable, OpenError};
+use crate::tcp::Feed;
 use crate::telemetry::reasons::SendRefused;
 use crate::wire::{FLAG_END, RecordHead, RecordType};
 
@@ -92,20 +92,23 @@ impl UdpIngress {
     pub fn heartbeat<P: TxPort>(&mut self, now: Nanos, feed: &mut Feed, sender: &mut Sender<P>) {
         self.flows.expire(now, &*self.table, |_, _| ());
         let sender_slots = &self.sender_slots;
-        let mut mark = |slot: u16, head: RecordHead| {
+        let mut mark = |slot: u16, head: &RecordHead, payload: &[u8]| {
             let Some(sender_slot) = sender_slots.get(usize::from(slot)).copied().flatten() else { return true };
-            sender.push(now, sender_slot, &head, &[]).is_ok()
+            sender.push(now, sender_slot, head, payload).is_ok()
         };
         self.flows.marks(|slot, session, sequence, ended| {
             let flags = if ended { FLAG_END } else { 0 };
-            mark(slot, RecordHead { kind: RecordType::Mark, flags, session, sequence })
+            mark(slot, &RecordHead { kind: RecordType::Mark, flags, session, sequence }, &[])
         });
         feed.marks(mark);
     }
 
     /// Puts what connections have handed over into the link. Returns whether there was anything.
     pub fn pump<P: TxPort>(&mut self, now: Nanos, feed: &mut Feed, sender: &mut Sender<P>) -> bool {
-        feed.pump(now, self.lane, &self.table, &self.sender_slots, sender)
+        feed.pump(now, sender, |slot| {
+            let sender_slot = self.sender_slots.get(usize::from(slot)).copied().flatten()?;
+            Some((sender_slot, self.table.get(slot)?.counters.lane(self.lane)?))
+        })
     }
 
     /// Ends every session, for the last heartbeats.
@@ -143,6 +146,7 @@ mod tests {
     use crate::link::SenderConfig;
     use crate::link::memory::{Faults, MemoryLink};
     use crate::telemetry::counters::{LinkName, SendCounters};
+    use crate::tcp::Carries;
     use crate::wire::{Direction, LinkKey};
 
     const HEAD: &str = r#"
@@ -166,7 +170,7 @@ mod tests {
     fn table(streams: &[u16], before: Option<&Table>, counters: &SendCounters) -> Arc<Table> {
         let text = streams.iter().fold(HEAD.to_owned(), |text, channel| text + &stream(*channel));
         let site = crate::config::parse(Path::new("site.toml"), &text).expect("valid").site;
-        Arc::new(Table::new(&site, before, counters).expect("possible"))
+        Arc::new(Table::new(&site, before, counters, None).expect("possible"))
     }
 
     fn send(udp: &mut UdpIngress, sender: &mut Sender<MemoryLink>, port: u16) {
@@ -200,7 +204,7 @@ mod tests {
         }
         let (_, entry) = again.by_port(5002).expect("there");
         assert_eq!(entry.limit.live(), 1);
-        let (_, mut feed) = crate::blue::tcp::feed().expect("two sockets");
+        let (_, mut feed) = crate::tcp::feed(Carries::Everything).expect("two sockets");
         udp.heartbeat(10_000_000_000, &mut feed, &mut sender);
         assert_eq!(entry.limit.live(), 0, "each session ends once");
         send(&mut udp, &mut sender, 5002);

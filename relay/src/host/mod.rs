@@ -1,6 +1,7 @@
 //! What both hosts need around their lanes: a clock, a way to wait, mailboxes into lane threads, state that survives a
 //! restart, signals, and quiet link interfaces. Knows nothing of streams; `blue` and `red` stand on it.
 
+mod channel;
 mod clock;
 mod control;
 mod lanes;
@@ -14,6 +15,7 @@ mod tcp_runtime;
 mod udp_drops;
 mod wait;
 
+pub use channel::{byte_channel, encoder, sender_channel, tx_frames};
 pub use clock::Clock;
 pub use control::{Controlled, run};
 pub use lanes::{Lanes, Ready};

@@ -21,6 +21,15 @@ pub enum Notice {
     },
     /// The two files do not have the same streams: the digest of BLUE's.
     TablesDiffer(u64),
+    /// A TCP session was broken off.
+    SessionAborted {
+        /// Its stream.
+        stream: String,
+        /// Its UUID.
+        session: String,
+        /// Why.
+        cause: String,
+    },
     /// A session cannot be delivered.
     SessionFailed {
         /// Its stream.

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::account::Account;
 use super::egress::{Egress, Exit, Fate, Outgoing, Waiting};
 use super::memory::HeardTime;
 use super::neighbour::{NextHop, NextHopState};
 use super::notice::Notice;
 use super::table::{Entry, Table};
 use super::tcp;
-use crate::link::{Delivery, Nanos, Settled, Sink, Turn};
-use crate::session::{self, Heard, SessionId, Track};
+use crate::link::{Delivery, GONE_HEARTBEATS, Nanos, Settled, Sink, Turn};
+use crate::session::{self, Account, Heard, SessionId, Track};
 use crate::telemetry::counters::ReceiveStream;
 use crate::telemetry::reasons::{Lost, ReceiveRefused};
 use crate::wire::{FLAG_END, RecordType};
@@ -92,7 +91,8 @@ impl Replay {
             heard: HeardTime::default(),
             notices,
         };
-        Self { table, sessions, tcp: tcp::Sessions::new(lane, deliveries) }
+        let tcp = tcp::Sessions::new(lane, deliveries, sessions.notices.clone());
+        Self { table, sessions, tcp }
     }
 
     /// Takes a new table. Sessions of streams whose destination changed go to the new one from their next datagram on.
@@ -112,14 +112,20 @@ impl Replay {
     }
 
     /// Sets the time for what follows, and sends what waited for a neighbour. `heard_at` is when the last frame came from
-    /// BLUE, whose heartbeat has the period `heartbeat_ns`.
-    pub fn begin(&mut self, now: Nanos, heard_at: Option<Nanos>, heartbeat_ns: Nanos) {
+    /// BLUE, whose heartbeat has the period `heartbeat_ns`: TCP sessions end when it is silent. Returns when to look again
+    /// at the latest.
+    pub fn begin(&mut self, now: Nanos, heard_at: Option<Nanos>, heartbeat_ns: Nanos) -> Nanos {
         self.sessions.now = now;
         self.sessions.send_waiting(&self.table);
+        let gone_at = heard_at.map_or(Nanos::MAX, |at| at + GONE_HEARTBEATS * heartbeat_ns);
+        if now >= gone_at {
+            self.tcp.abort_all(&self.table);
+        }
         if self.sessions.heard.look(now, heard_at, heartbeat_ns) {
             self.sessions.sweep(&self.table);
             self.tcp.sweep(&self.sessions.heard);
         }
+        if now < gone_at { gone_at } else { Nanos::MAX }
     }
 
     /// Gives up what still waits for a neighbour, and closes the accounts: nothing more is going to be heard.
@@ -320,7 +326,7 @@ impl Sink for Replay {
     fn new_epoch(&mut self, epoch: u32) {
         self.sessions.by_id.clear();
         self.sessions.exits = Exits::default();
-        self.tcp.abort_all(&self.table);
+        self.tcp.forget_all(&self.table);
         self.sessions.accounts.iter_mut().for_each(Account::new_epoch);
         self.sessions.tell(Notice::NewEpoch(epoch));
     }

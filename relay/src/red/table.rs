@@ -3,11 +3,17 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::neighbour::{Neighbours, NextHop};
-use crate::config::{Site, StreamKind};
-use crate::link::{Nanos, ReceiverChannel};
-use crate::telemetry::counters::{Lanes, ReceiveCounters, ReceiveStream};
+use super::tcp::{Places, TcpRules};
+use crate::config::{Role, Site, Stream, StreamKind};
+use crate::host;
+use crate::link::{Nanos, ReceiverChannel, SenderChannel};
+use crate::telemetry::counters::{Lanes, ReceiveCounters, ReceiveStream, SendCounters, SendStream};
+
+/// BLUE ends an idle session in order; one that RED finds idle for so much longer has lost its end.
+const IDLE_MORE: Duration = Duration::from_secs(10);
 
 /// One stream.
 #[derive(Debug)]
@@ -24,8 +30,14 @@ pub struct Entry {
     pub max_sessions: u32,
     /// Its sessions end after this long without traffic, on BLUE.
     pub idle_ns: Nanos,
+    /// How its TCP sessions are delivered.
+    pub tcp: TcpRules,
+    /// Its TCP sessions here.
+    pub live: Places,
     /// Its counters.
     pub counters: Arc<Lanes<ReceiveStream>>,
+    /// On the return link, if there is one: its channel, and its counters there.
+    pub returns: Option<(SenderChannel, Arc<Lanes<SendStream>>)>,
 }
 
 /// All streams. Immutable: a reload makes a new table and hands it to every lane.
@@ -42,16 +54,22 @@ impl Table {
         site: &Site,
         before: Option<&Table>,
         counters: &ReceiveCounters,
+        returns: Option<&SendCounters>,
         neighbours: Option<&Neighbours>,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let mut table = Self { slots: before.map(|table| table.slots.clone()).unwrap_or_default(), ..Self::default() };
-        for stream in site.streams.iter().filter(|stream| stream.kind != StreamKind::TcpBilateral) {
+        for stream in &site.streams {
             let free = table.slots.len();
             let slot = *table.slots.entry(stream.channel).or_insert(free);
             if table.entries.len() <= slot {
                 table.entries.resize_with(slot + 1, || None);
             }
             let neighbours = neighbours.filter(|_| !stream.kind.is_tcp());
+            let known = before.and_then(|table| table.get(slot));
+            let channel = |counters: &SendCounters| {
+                let counters = counters.stream(stream.channel, &stream.name);
+                host::sender_channel(stream).map(|channel| (channel, counters))
+            };
             table.entries[slot] = Some(Entry {
                 kind: stream.kind,
                 name: stream.name.clone(),
@@ -59,7 +77,10 @@ impl Table {
                 next_hop: neighbours.map(|neighbours| neighbours.next_hop(stream.destination.ip())),
                 max_sessions: stream.max_sessions,
                 idle_ns: stream.idle.as_nanos() as Nanos,
+                tcp: tcp_rules(site, stream),
+                live: Places::new(stream.max_sessions, known.map(|entry| &entry.live)),
                 counters: counters.stream(stream.channel, &stream.name),
+                returns: returns.filter(|_| stream.kind.is_tcp()).map(channel).transpose()?,
             });
             table.channels.push(ReceiverChannel {
                 channel: stream.channel,
@@ -68,7 +89,12 @@ impl Table {
                 ordered: stream.ordered || stream.kind.is_tcp(),
             });
         }
-        table
+        Ok(table)
+    }
+
+    /// The streams on the return link.
+    pub fn return_channels(&self) -> Vec<SenderChannel> {
+        self.iter().filter_map(|entry| entry.returns.as_ref()).map(|(channel, _)| channel.clone()).collect()
     }
 
     /// The stream at `slot`.
@@ -84,5 +110,17 @@ impl Table {
     /// The streams.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().flatten()
+    }
+}
+
+fn tcp_rules(site: &Site, stream: &Stream) -> TcpRules {
+    TcpRules {
+        destination: stream.destination,
+        connect_timeout: stream.connect_timeout,
+        keepalive: stream.keepalive,
+        idle: stream.idle + IDLE_MORE,
+        room_bytes: site.session_room(Role::Red, stream),
+        impersonate: stream.impersonate,
+        bilateral: stream.kind == StreamKind::TcpBilateral,
     }
 }

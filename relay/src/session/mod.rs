@@ -1,13 +1,15 @@
 //! Sessions: who sends (BLUE) and what came of it (RED). No I/O; time is a parameter.
 //!
-//! Owns UUIDs, the table of flows with its limits and expiry, rates per stream, and the sequence account of a session on
-//! the receiving side. Knows nothing of frames or sockets.
+//! Owns UUIDs, the table of flows with its limits and expiry, rates per stream, and on the receiving
+//! side the sequence account of a session and the account of what is missing. Knows nothing of frames or sockets.
 
+mod account;
 mod ended;
 mod flows;
 mod rate;
 mod track;
 
+pub use account::Account;
 pub use ended::Announced;
 pub use flows::{FlowKey, FlowTable, OpenError, SessionLimit, StreamRules};
 pub use rate::SharedRate;

@@ -30,6 +30,9 @@ pub enum Broken {
     /// The other host, or this host's lane, gave it up.
     #[error("given up by the other side")]
     Peer,
+    /// Nothing came for the stream's `idle`.
+    #[error("idle for too long")]
+    Idle,
     /// Its stream is gone from the site file.
     #[error("its stream was removed")]
     StreamRemoved,

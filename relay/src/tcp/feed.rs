@@ -97,11 +97,22 @@ impl FeedSender {
     /// Hands a piece over; waits while the lane has enough. False: the lane is gone.
     pub async fn send(&self, slot: u16, id: SessionId, piece: Piece) -> bool {
         let sent = self.queue.send(Fed { slot, id, piece }).await.is_ok();
+        self.ring();
+        sent
+    }
+
+    /// Hands a piece over if the lane has room for it now.
+    pub fn try_send(&self, slot: u16, id: SessionId, piece: Piece) {
+        if self.queue.try_send(Fed { slot, id, piece }).is_ok() {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
         if self.bell.asleep.swap(false, Ordering::SeqCst) {
             // A full pipe wakes the lane just as well.
             let _ = (&self.bell.rope).write(&[1]);
         }
-        sent
     }
 }
 

@@ -1,7 +1,7 @@
 //! The receiving lane's side of a session: its bytes on their way from the link to its socket.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
+use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -20,25 +20,73 @@ pub enum Arrived {
     Close,
 }
 
+/// What all sessions of a host together may have waiting.
+#[derive(Debug)]
+pub struct Memory {
+    waiting_bytes: AtomicUsize,
+    max_bytes: AtomicUsize,
+}
+
+impl Memory {
+    /// Room for so many bytes.
+    pub fn new(max_bytes: u64) -> Arc<Self> {
+        let memory = Self { waiting_bytes: AtomicUsize::new(0), max_bytes: AtomicUsize::new(0) };
+        memory.set_max(max_bytes);
+        Arc::new(memory)
+    }
+
+    /// Changes the bound, for what comes from now on.
+    pub fn set_max(&self, max_bytes: u64) {
+        self.max_bytes.store(usize::try_from(max_bytes).unwrap_or(usize::MAX), Release);
+    }
+}
+
+/// What waits in one way, and all ways' sum.
+#[derive(Debug)]
+struct Waiting {
+    bytes: AtomicUsize,
+    all: Arc<Memory>,
+}
+
+impl Waiting {
+    /// So many more. True: all are within `room_bytes`, and within the host's bound.
+    fn add(&self, bytes: usize, room_bytes: usize) -> bool {
+        let all_bytes = self.all.waiting_bytes.fetch_add(bytes, AcqRel) + bytes;
+        let own_bytes = self.bytes.fetch_add(bytes, AcqRel) + bytes;
+        own_bytes <= room_bytes && all_bytes <= self.all.max_bytes.load(Acquire)
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, AcqRel);
+        self.all.waiting_bytes.fetch_sub(bytes, AcqRel);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.remove(self.bytes.load(Acquire));
+    }
+}
+
 /// The lane's end of a session's way to its task. Bounded by the lane, which counts what waits.
 #[derive(Debug)]
 pub struct Way {
     pieces: UnboundedSender<Arrived>,
-    waiting_bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
 /// The task's end.
 #[derive(Debug)]
 pub struct WayEnd {
     pieces: UnboundedReceiver<Arrived>,
-    waiting_bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
-/// Both ends of a way.
-pub fn way() -> (Way, WayEnd) {
+/// Both ends of a way, whose bytes count in `memory`.
+pub fn way(memory: &Arc<Memory>) -> (Way, WayEnd) {
     let (sender, receiver) = unbounded_channel();
-    let waiting_bytes = Arc::new(AtomicUsize::new(0));
-    (Way { pieces: sender, waiting_bytes: Arc::clone(&waiting_bytes) }, WayEnd { pieces: receiver, waiting_bytes })
+    let waiting = Arc::new(Waiting { bytes: AtomicUsize::new(0), all: Arc::clone(memory) });
+    (Way { pieces: sender, waiting: Arc::clone(&waiting) }, WayEnd { pieces: receiver, waiting })
 }
 
 impl WayEnd {
@@ -49,7 +97,7 @@ impl WayEnd {
 
     /// So many bytes do not wait any more.
     pub fn taken(&self, bytes: usize) {
-        self.waiting_bytes.fetch_sub(bytes, AcqRel);
+        self.waiting.remove(bytes);
     }
 }
 
@@ -132,10 +180,10 @@ impl Inflow {
         if bytes.is_empty() {
             return true;
         }
-        let waiting_bytes = way.waiting_bytes.fetch_add(bytes.len(), AcqRel) + bytes.len();
+        let in_room = way.waiting.add(bytes.len(), self.room_bytes);
         // A task that is gone has said why.
         let _ = way.pieces.send(Arrived::Data(bytes));
-        waiting_bytes <= self.room_bytes
+        in_room
     }
 
     /// Ends it in order. False: more waits than there is room for.
@@ -168,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_come_once_in_order_and_then_the_end() {
-        let (way, mut end) = way();
+        let (way, mut end) = way(&Memory::new(1000));
         let mut inflow = Inflow::new(way, 100);
         assert_eq!(inflow.data(0, b"one "), Fate::Taken);
         assert_eq!(inflow.data(0, b"one "), Fate::Stale);
@@ -184,14 +232,14 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said() {
-        let mut inflow = Inflow::new(way().0, 100);
+        let mut inflow = Inflow::new(way(&Memory::new(1000)).0, 100);
         assert_eq!(inflow.data(3, b"x"), Fate::Gap(3));
         assert_eq!((inflow.missing_bytes(7), inflow.stands_at(7), inflow.stands_at(0)), (7, false, true));
     }
 
     #[test]
     fn more_than_there_is_room_for_is_said() {
-        let (way, end) = way();
+        let (way, end) = way(&Memory::new(1000));
         let mut inflow = Inflow::new(way, 5);
         assert_eq!(inflow.data(0, b"123"), Fate::Taken);
         assert!(inflow.hand_over());
@@ -200,5 +248,21 @@ mod tests {
         end.taken(6);
         assert_eq!(inflow.data(6, b"78901"), Fate::Taken);
         assert!(inflow.hand_over());
+    }
+
+    #[test]
+    fn all_sessions_together_are_bounded_and_what_is_dropped_counts_no_more() {
+        let memory = Memory::new(10);
+        let fill = || {
+            let (way, end) = way(&memory);
+            let mut inflow = Inflow::new(way, 100);
+            assert_eq!(inflow.data(0, b"123456"), Fate::Taken);
+            (inflow.hand_over(), inflow, end)
+        };
+        let (in_room, first, end) = fill();
+        assert!(in_room);
+        assert!(!fill().0);
+        drop((first, end));
+        assert!(fill().0);
     }
 }

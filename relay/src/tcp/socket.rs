@@ -17,8 +17,13 @@ pub fn keep_alive(stream: &TcpStream, after: Duration) {
     let _ = stream.set_nodelay(true);
 }
 
-/// Makes the end of the connection, which comes when it is dropped, a reset: no peer takes that for an end in order.
-pub fn reset(stream: &TcpStream) {
+/// From now on the end of the connection is a reset, also if this process dies: no peer takes that for an end in order.
+pub fn reset_when_dropped(stream: &TcpStream) {
     // Without it the peer sees an ordinary end; there is nothing more that could be done.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Everything has come and gone: the connection ends in order when it is dropped.
+pub fn end_in_order(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(None);
 }

@@ -132,6 +132,10 @@ counters! {
         received_bytes,
         /// Records handed to the link.
         sent,
+        /// TCP sessions begun.
+        sessions,
+        /// TCP sessions broken off, for whatever reason.
+        sessions_aborted,
         ;
         /// Not handed to the link, by reason.
         refused: SendRefused,

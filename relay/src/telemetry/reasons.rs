@@ -67,6 +67,12 @@ reasons! {
         Overflow = "overflow",
         /// Larger than a block can carry.
         Oversize = "oversize",
+        /// The other host could not connect to the destination.
+        OpenFailed = "open_failed",
+        /// The other host did not answer in time whether it could.
+        OpenTimeout = "open_timeout",
+        /// Anything but a status, on a link that carries status only.
+        StatusOnly = "status_only",
     }
 }
 
@@ -97,6 +103,8 @@ reasons! {
         SendError = "send_error",
         /// Its session was aborted: bytes before it are missing, or its destination is gone or too slow.
         Aborted = "aborted",
+        /// Not a well-formed status, on a link that carries status only.
+        NotStatus = "not_status",
     }
 }
 

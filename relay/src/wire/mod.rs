@@ -37,6 +37,17 @@
 //!
 //! A record header lies whole in one symbol; a payload may continue in the next symbols of the block.
 //!
+//! Payload of a status record, always 16 bytes; its flags and sequence are 0:
+//!
+//! | offset | bytes | field | meaning |
+//! | --- | --- | --- | --- |
+//! | 0 | 1 | verdict | 1 good, 2 half closed, 3 closed, 4 failed |
+//! | 1 | 3 | reserved | 0 |
+//! | 4 | 4 | window | bytes that may be on their way beyond those consumed |
+//! | 8 | 8 | consumed | bytes that the session's peer has taken |
+//!
+//! Payload of an open record: nothing, or the client's address (16, IPv4 mapped into IPv6) and port (2).
+//!
 //! # Heartbeat body: head (16) | entries (28 each)
 //!
 //! | offset | bytes | field | meaning |
@@ -58,15 +69,19 @@
 mod bytes;
 mod frame;
 mod heartbeat;
+mod origin;
 mod record;
 mod replay;
 mod seal;
+mod status;
 
 pub use frame::{FrameError, Header, Kind, Position};
 pub use heartbeat::{Heartbeat, HeartbeatEntry, STREAM_ENTRIES_MAX, table_digest};
+pub use origin::{ORIGIN_LEN, origin_from_wire, origin_to_wire};
 pub use record::{FLAG_ABORT, FLAG_END, RecordHead, RecordType};
 pub use replay::{ReplayWindow, Verdict};
 pub use seal::{Direction, LinkKey, OpenError, Opener, Sealer};
+pub use status::{STATUS_LEN, Status, Verdict};
 
 /// First two bytes of every frame; the XDP program of RED's link looks for them.
 pub const MAGIC: u16 = 0xD10D;

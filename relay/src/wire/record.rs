@@ -30,7 +30,7 @@ pub enum RecordType {
     FileClose = 8,
     /// Where a live session stands: its next sequence, and with [`FLAG_END`] its end.
     Mark = 9,
-    /// Status of a session, on the return link.
+    /// How a session stands at its receiving end.
     Status = 10,
 }
 

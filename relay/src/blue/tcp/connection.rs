@@ -1,20 +1,16 @@
 //! One client's connection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::net::tcp::WriteHalf;
 
-use super::feed::{FeedSender, Piece};
 use crate::host::Clock;
 use crate::session::{SessionId, SharedRate};
-
-/// Read at once: as much as a socket usually has when a sender runs at full speed.
-const READ_BYTES: usize = 64 * 1024;
-/// A stream above its rate is looked at again after this long.
-const RATE_PAUSE: Duration = Duration::from_millis(1);
+use crate::tcp::{Activity, Broken, FeedSender, Peer, Piece, Reporter, WayEnd, read_in, write_out};
 
 /// A client's session.
 pub struct Connection {
@@ -24,9 +20,17 @@ pub struct Connection {
     pub id: SessionId,
     /// To its lane.
     pub feed: FeedSender,
+    /// RED's end of it.
+    pub peer: Arc<Peer>,
+    /// The client's address, if its stream shows that to the destination.
+    pub origin: Option<SocketAddr>,
+    /// With a return link: RED answers within this time.
+    pub open_timeout: Option<Duration>,
+    /// What the destination answers, on a stream that carries it.
+    pub answers: Option<(WayEnd, Reporter)>,
     /// The stream's rate.
     pub rate: Option<Arc<SharedRate>>,
-    /// It ends after this long without a byte.
+    /// It ends after this long without a byte either way.
     pub idle: Duration,
     /// The process's clock.
     pub clock: Clock,
@@ -34,38 +38,83 @@ pub struct Connection {
     pub in_force: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
+/// How a session went.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Ended in order.
+    Ended,
+    /// RED could not connect.
+    OpenFailed,
+    /// RED did not answer.
+    OpenTimeout,
+    /// Broken off later.
+    Broken(Broken),
+}
+
 impl Connection {
-    /// Carries everything that the client sends, until it or its stream ends.
-    pub async fn carry(self, mut client: TcpStream) {
-        if !self.feed.send(self.slot, self.id, Piece::Open).await {
-            return;
-        }
-        let end = self.copy(&mut client).await;
+    /// Carries everything that the client sends, and what it is answered, until both have ended or one is broken off.
+    pub async fn carry(mut self, client: &mut TcpStream) -> Outcome {
+        let outcome = match self.open().await {
+            None => self.exchange(client).await.map_or_else(Outcome::Broken, |()| Outcome::Ended),
+            Some(refused) => refused,
+        };
+        let last = if matches!(outcome, Outcome::Ended) { Piece::Leave } else { Piece::Abort };
         // A lane that is gone has told RED already.
-        self.feed.send(self.slot, self.id, end).await;
+        self.feed.send(self.slot, self.id, last).await;
+        outcome
     }
 
-    async fn copy(&self, client: &mut TcpStream) -> Piece {
-        let mut buffer = BytesMut::new();
-        loop {
-            buffer.reserve(READ_BYTES);
-            match tokio::time::timeout(self.idle, client.read_buf(&mut buffer)).await {
-                Ok(Ok(0)) | Err(_) => return Piece::Close,
-                Ok(Err(_)) => return Piece::Abort,
-                Ok(Ok(bytes)) => self.wait_for_rate(bytes).await,
+    /// Has RED open the session; with a return link, waits for its answer.
+    async fn open(&self) -> Option<Outcome> {
+        let open = Piece::Open { origin: self.origin, answered: self.open_timeout.is_some() };
+        self.feed.send(self.slot, self.id, open).await;
+        if let Some((_, reporter)) = &self.answers {
+            // Grants RED its window.
+            reporter.tell(crate::wire::Verdict::Good).await;
+        }
+        let open_timeout = self.open_timeout?;
+        match tokio::time::timeout(open_timeout, self.peer.opened()).await {
+            Ok(true) => {
+                self.feed.send(self.slot, self.id, Piece::Opened).await;
+                None
             }
-            if !(self.in_force)() {
-                return Piece::Abort;
-            }
-            if !self.feed.send(self.slot, self.id, Piece::Data(buffer.split().freeze())).await {
-                return Piece::Abort;
-            }
+            Ok(false) => Some(Outcome::OpenFailed),
+            Err(_) => Some(Outcome::OpenTimeout),
         }
     }
 
-    async fn wait_for_rate(&self, bytes: usize) {
-        while self.rate.as_ref().is_some_and(|rate| !rate.admit(self.clock.now(), bytes)) {
-            tokio::time::sleep(RATE_PAUSE).await;
+    async fn exchange(&mut self, client: &mut TcpStream) -> Result<(), Broken> {
+        let activity = Activity::new(self.clock);
+        let (mut reads, mut writes) = client.split();
+        let (feed, peer, session) = (&self.feed, &*self.peer, (self.slot, self.id));
+        let admit = |bytes: usize| {
+            (self.in_force)().then(|| self.rate.as_ref().is_none_or(|rate| rate.admit(self.clock.now(), bytes)))
+        };
+        let inward = read_in(&mut reads, feed, session, peer, &activity, admit);
+        let outward = async {
+            match &mut self.answers {
+                Some((arrived, reporter)) => write_out(&mut writes, arrived, &activity, Some(reporter)).await,
+                None if self.open_timeout.is_some() => follow(peer, &mut writes).await,
+                None => Ok(()),
+            }
+        };
+        tokio::select! {
+            done = async { tokio::try_join!(inward, outward) } => done.map(drop),
+            () = peer.failed() => Err(Broken::Peer),
+            () = activity.ceases(self.idle) => {
+                feed.send(self.slot, self.id, Piece::Close).await;
+                Ok(())
+            }
         }
     }
+}
+
+/// Follows the destination of a stream without answers: the client learns when it closes, and the session is over once RED
+/// has delivered everything.
+async fn follow(peer: &Peer, client: &mut WriteHalf<'_>) -> Result<(), Broken> {
+    peer.half_closed().await;
+    if !peer.has_failed() {
+        client.shutdown().await?;
+    }
+    if peer.over().await { Ok(()) } else { Err(Broken::Peer) }
 }

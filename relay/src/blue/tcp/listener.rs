@@ -6,24 +6,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::connection::Connection;
-use super::feed::FeedSender;
+use super::answers::{AnswersSender, Expected};
+use super::connection::{Connection, Outcome};
 use crate::blue::notice::Notice;
-use crate::blue::table::Table;
+use crate::blue::table::{Entry, Table};
+use crate::config::StreamKind;
 use crate::host::{Clock, TcpRuntime};
-use crate::session::{StreamRules as _, new_id};
+use crate::session::{self, SessionId, StreamRules as _, new_id};
+use crate::tcp::{FeedSender, Inflow, Memory, Peer, Reporter, end_in_order, keep_alive, reset_when_dropped, way};
 use crate::telemetry::reasons::SendRefused;
 
 /// Connections that may wait to be accepted: a second of a storm of 4,000 a second.
 const BACKLOG: i32 = 4096;
-/// A dead client is noticed after this long without a sign of life, and three unanswered questions 10 s apart.
-const KEEPALIVE: Duration = Duration::from_mins(1);
-const KEEPALIVE_AGAIN: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMES: u32 = 3;
 /// After a failed accept (no file descriptor left, say) before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -32,6 +30,10 @@ struct Common {
     /// The table in force.
     table: RwLock<Arc<Table>>,
     lanes: Vec<FeedSender>,
+    /// To the return lane, if there is a return link.
+    answers: Option<AnswersSender>,
+    /// Where what waits for clients counts.
+    memory: Arc<Memory>,
     notices: crossbeam_channel::Sender<Notice>,
     clock: Clock,
 }
@@ -39,6 +41,61 @@ struct Common {
 impl Common {
     fn table(&self) -> Arc<Table> {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A new session of a client, and what the return lane knows of it while that is kept.
+    fn connection(self: &Arc<Self>, entry: &Entry, slot: u16, source: SocketAddr) -> (Connection, Option<Expected>) {
+        let id = new_id();
+        let feed = self.lanes[usize::from(id[15]) % self.lanes.len()].clone();
+        let peer = Arc::new(if self.answers.is_some() { Peer::unheard() } else { Peer::unhearable() });
+        let room_bytes = entry.tcp.room_bytes;
+        let (inflow, answers) = if entry.kind == StreamKind::TcpBilateral {
+            let (way, end) = way(&self.memory);
+            let reporter = Reporter::new(feed.clone(), slot, id, room_bytes);
+            (Some(Inflow::new(way, room_bytes)), Some((end, reporter)))
+        } else {
+            (None, None)
+        };
+        let expected = self.answers.as_ref().map(|lane| lane.expect(id, slot, Arc::clone(&peer), inflow));
+        let connection = Connection {
+            slot,
+            id,
+            feed,
+            peer,
+            origin: entry.tcp.shows_client.then_some(source),
+            open_timeout: expected.is_some().then_some(entry.tcp.open_timeout),
+            answers,
+            rate: entry.rate.clone(),
+            idle: Duration::from_nanos(entry.idle_ns),
+            clock: self.clock,
+            in_force: {
+                let common = Arc::clone(self);
+                Box::new(move || common.table().get(slot).is_some())
+            },
+        };
+        (connection, expected)
+    }
+
+    fn refuse(&self, entry: &Entry, slot: u16, source: SocketAddr, reason: SendRefused) {
+        entry.clients.refuse(reason);
+        // A full queue means that the log is behind already; the counter has it.
+        let _ = self.notices.try_send(Notice::Refused { slot, source, reason });
+    }
+
+    /// Counts and tells how a session went.
+    fn conclude(&self, slot: u16, source: SocketAddr, id: SessionId, outcome: &Outcome) {
+        let table = self.table();
+        let Some(entry) = table.get(slot) else { return };
+        match outcome {
+            Outcome::Ended => {}
+            Outcome::OpenFailed => self.refuse(entry, slot, source, SendRefused::OpenFailed),
+            Outcome::OpenTimeout => self.refuse(entry, slot, source, SendRefused::OpenTimeout),
+            Outcome::Broken(broken) => {
+                entry.clients.abort();
+                let (session, reason) = (session::display(id).to_string(), broken.to_string());
+                let _ = self.notices.try_send(Notice::SessionBroken { slot, source, session, reason });
+            }
+        }
     }
 }
 
@@ -51,16 +108,19 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Listeners on `interface`; none before [`Listeners::set_table`]. Sessions are spread over `lanes`.
+    /// Listeners on `interface`; none before [`Listeners::set_table`]. Sessions are spread over `lanes`, and `answers` is
+    /// told of them.
     pub fn new(
         interface: &str,
         table: Arc<Table>,
         lanes: Vec<FeedSender>,
+        answers: Option<AnswersSender>,
+        memory: Arc<Memory>,
         notices: crossbeam_channel::Sender<Notice>,
         clock: Clock,
     ) -> io::Result<Self> {
         let runtime = TcpRuntime::start()?;
-        let common = Arc::new(Common { table: RwLock::new(table), lanes, notices, clock });
+        let common = Arc::new(Common { table: RwLock::new(table), lanes, answers, memory, notices, clock });
         Ok(Self { interface: interface.to_owned(), common, tasks: HashMap::new(), runtime })
     }
 
@@ -103,6 +163,8 @@ async fn accept(listener: TcpListener, slot: u16, common: Arc<Common>) {
 /// Lets a client in, or drops its connection.
 fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Common>) {
     let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+    // However this process ends, no client takes that for an end in order.
+    reset_when_dropped(&client);
     let table = common.table();
     let Some(entry) = table.get(slot) else { return };
     let refused = if !entry.allows(source.ip()) {
@@ -113,36 +175,36 @@ fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Common>)
         None
     };
     if let Some(reason) = refused {
-        entry.count_refused_client(reason);
-        // A full queue means that the log is behind already; the counter has it.
-        let _ = common.notices.try_send(Notice::Refused { slot, source, reason });
-        return;
+        return common.refuse(entry, slot, source, reason);
     }
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_AGAIN).with_retries(KEEPALIVE_TIMES);
-    // Without it a dead client is only noticed by its idle time.
-    let _ = socket2::SockRef::from(&client).set_tcp_keepalive(&keepalive);
-    let id = new_id();
-    let lane = usize::from(id[15]) % common.lanes.len();
-    let connection = Connection {
-        slot,
-        id,
-        feed: common.lanes[lane].clone(),
-        rate: entry.rate.clone(),
-        idle: Duration::from_nanos(entry.idle_ns),
-        clock: common.clock,
-        in_force: {
-            let common = Arc::clone(common);
-            Box::new(move || common.table().get(slot).is_some())
-        },
-    };
-    let common = Arc::clone(common);
+    keep_alive(&client, entry.tcp.keepalive);
+    let (connection, expected) = common.connection(entry, slot, source);
+    let (held, clients) = (Held { common: Arc::clone(common), slot }, Arc::clone(&entry.clients));
     tokio::spawn(async move {
-        connection.carry(client).await;
-        if let Some(limit) = common.table().limit(slot) {
+        let mut client = client;
+        let id = connection.id;
+        clients.begin();
+        let outcome = connection.carry(&mut client).await;
+        held.common.conclude(slot, source, id, &outcome);
+        if matches!(outcome, Outcome::Ended) {
+            end_in_order(&client);
+        }
+        drop((client, expected, held));
+    });
+}
+
+/// A client's place among its stream's sessions, given back when this is dropped.
+struct Held {
+    common: Arc<Common>,
+    slot: u16,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(limit) = self.common.table().limit(self.slot) {
             limit.leave();
         }
-    });
+    }
 }
 
 fn listen(interface: &str, port: u16) -> io::Result<TcpListener> {

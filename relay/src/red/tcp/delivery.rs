@@ -2,86 +2,127 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use futures_util::future::{Either, select};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
+use super::impersonate;
+use super::places::Place;
+use crate::config::Impersonate;
+use crate::host::Clock;
 use crate::red::notice::Notice;
 use crate::session::{self, SessionId};
+use crate::tcp::{
+    Activity, Broken, FeedSender, Memory, Peer, Reporter, WayEnd, end_in_order, keep_alive, read_in, reset_when_dropped,
+    write_out,
+};
+use crate::wire::Verdict;
 
-/// A destination that does not answer by then is down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// After the end the destination gets this long to close its side too.
+/// After the end the destination gets this long to close its side too, where nobody waits for that.
 const LINGER: Duration = Duration::from_secs(30);
+/// ... and this long where BLUE waits for it and the client's place is not free before.
+const LINGER_REPORTED: Duration = Duration::from_secs(1);
 /// Once RED stops, sessions that have ended get this long to be delivered whole.
 const STOP_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// What happens to a session.
-#[derive(Debug)]
-pub enum Piece {
-    /// It goes on with these bytes.
-    Data(Bytes),
-    /// It ends in order.
-    Close,
-    /// It is broken off.
-    Abort,
+/// How a stream's sessions are delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpRules {
+    /// Where to.
+    pub destination: SocketAddr,
+    /// The destination has to answer within this time.
+    pub connect_timeout: Duration,
+    /// A destination that says nothing for so long is asked whether it still lives.
+    pub keepalive: Duration,
+    /// A session without a byte for so long is over.
+    pub idle: Duration,
+    /// Most bytes that wait for the destination.
+    pub room_bytes: usize,
+    /// As whom RED connects.
+    pub impersonate: Impersonate,
+    /// What the destination answers goes back to the client.
+    pub bilateral: bool,
 }
 
-/// What lane and delivery share of a session.
-#[derive(Debug, Default)]
-pub struct Shared {
-    /// Bytes handed over and not yet taken by the destination.
-    pub waiting_bytes: AtomicUsize,
-    /// The destination is gone.
-    pub failed: AtomicBool,
-}
-
-/// A session's way to its destination.
-#[derive(Debug)]
-pub struct Way {
-    /// What is to be delivered; bounded by the lane, which counts `waiting_bytes`.
-    pub pieces: UnboundedSender<Piece>,
-    /// What both know.
-    pub shared: Arc<Shared>,
+/// A session to be delivered.
+pub struct Begin<'a> {
+    /// Its stream's name.
+    pub stream: &'a str,
+    /// Its stream's slot.
+    pub slot: usize,
+    /// Its stream's rules.
+    pub rules: TcpRules,
+    /// Its UUID.
+    pub id: SessionId,
+    /// Its client's address, if BLUE sent it.
+    pub client: Option<SocketAddr>,
+    /// BLUE's end of it; also how the lane calls it off.
+    pub peer: Arc<Peer>,
+    /// Its bytes.
+    pub way: WayEnd,
+    /// Its place among the stream's sessions.
+    pub place: Place,
 }
 
 /// Starts deliveries.
 #[derive(Clone)]
 pub struct Deliveries {
     runtime: tokio::runtime::Handle,
+    /// To the return lane, if there is a return link.
+    returns: Option<FeedSender>,
     notices: crossbeam_channel::Sender<Notice>,
+    clock: Clock,
+    memory: Arc<Memory>,
     live: Arc<AtomicUsize>,
 }
 
 impl Deliveries {
     /// Deliveries on this runtime.
-    pub fn new(runtime: tokio::runtime::Handle, notices: crossbeam_channel::Sender<Notice>) -> Self {
-        Self { runtime, notices, live: Arc::default() }
+    pub fn new(
+        runtime: tokio::runtime::Handle,
+        returns: Option<FeedSender>,
+        notices: crossbeam_channel::Sender<Notice>,
+        clock: Clock,
+        memory: Arc<Memory>,
+    ) -> Self {
+        Self { runtime, returns, notices, clock, memory, live: Arc::default() }
+    }
+
+    /// Where what waits for destinations counts.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// The way back to BLUE, if there is one.
+    pub fn returns(&self) -> Option<&FeedSender> {
+        self.returns.as_ref()
     }
 
     /// Begins to deliver a session; connects at once.
-    pub fn begin(&self, stream: &str, id: SessionId, destination: SocketAddr) -> Way {
-        let (pieces, received) = unbounded_channel();
-        let shared = Arc::new(Shared::default());
-        let delivery = Delivery { destination, pieces: received, shared: Arc::clone(&shared) };
+    pub fn begin(&self, begin: Begin<'_>) {
+        let Begin { stream, slot, rules, id, client, peer, way, place } = begin;
+        let slot = slot as u16;
+        let reporter = self.returns.as_ref().map(|feed| Reporter::new(feed.clone(), slot, id, rules.room_bytes));
+        let returns = self.returns.clone().filter(|_| rules.bilateral);
+        let delivery = Delivery { rules, slot, id, client, peer, way, reporter, returns, clock: self.clock };
         let (notices, stream, live) = (self.notices.clone(), stream.to_owned(), Arc::clone(&self.live));
         live.fetch_add(1, AcqRel);
         self.runtime.spawn(async move {
-            if let Err(error) = delivery.run().await {
+            if let Err(Broken::Socket(error)) = delivery.run().await {
                 let session = session::display(id).to_string();
                 // A full queue means that the log is behind already; the counters have it.
                 let _ = notices.try_send(Notice::SessionFailed { stream, session, error });
             }
+            drop(place);
             live.fetch_sub(1, AcqRel);
         });
-        Way { pieces, shared }
     }
 
     /// Waits, for a bounded time, until everything handed over has been delivered.
@@ -94,70 +135,104 @@ impl Deliveries {
 }
 
 struct Delivery {
-    destination: SocketAddr,
-    pieces: UnboundedReceiver<Piece>,
-    shared: Arc<Shared>,
+    rules: TcpRules,
+    slot: u16,
+    id: SessionId,
+    client: Option<SocketAddr>,
+    peer: Arc<Peer>,
+    way: WayEnd,
+    reporter: Option<Reporter>,
+    /// Where the destination's answers go, on a stream that carries them.
+    returns: Option<FeedSender>,
+    clock: Clock,
 }
 
 impl Delivery {
-    async fn run(mut self) -> io::Result<()> {
+    async fn run(mut self) -> Result<(), Broken> {
         let outcome = self.deliver().await;
         if outcome.is_err() {
-            self.shared.failed.store(true, Release);
+            // The lane takes nothing more for it.
+            self.peer.fail();
         }
+        self.tell(if outcome.is_ok() { Verdict::Closed } else { Verdict::Failed }).await;
         outcome
     }
 
-    async fn deliver(&mut self) -> io::Result<()> {
-        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.destination)).await;
-        let connection = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        let (answers, mut way) = connection.into_split();
-        let answers = tokio::spawn(discard(answers));
-        let ended = self.carry(&mut way).await;
-        match ended {
-            Ok(true) => {
-                way.shutdown().await?;
-                // Until the destination has closed too, or its time is over; what it still answers is discarded.
-                let _ = timeout(LINGER, answers).await;
-                Ok(())
-            }
-            broken => {
-                reset(way);
-                answers.abort();
-                broken.map(|_| ())
-            }
+    async fn tell(&self, verdict: Verdict) {
+        if let Some(reporter) = &self.reporter {
+            reporter.tell(verdict).await;
         }
     }
 
-    /// Carries pieces until the session ends: true in order, false broken off.
-    async fn carry(&mut self, way: &mut OwnedWriteHalf) -> io::Result<bool> {
-        // A lane that is gone has broken off all its sessions.
-        while let Some(piece) = self.pieces.recv().await {
-            match piece {
-                Piece::Data(bytes) => {
-                    way.write_all(&bytes).await?;
-                    self.shared.waiting_bytes.fetch_sub(bytes.len(), AcqRel);
-                }
-                Piece::Close => return Ok(true),
-                Piece::Abort => return Ok(false),
+    async fn deliver(&mut self) -> Result<(), Broken> {
+        let mut connection = self.connect().await?;
+        // However this process ends, the destination does not take it for an end in order.
+        reset_when_dropped(&connection);
+        keep_alive(&connection, self.rules.keepalive);
+        self.tell(Verdict::Good).await;
+        let header = impersonate::header(self.rules.impersonate, self.client, self.rules.destination);
+        connection.write_all(&header).await?;
+        self.exchange(&mut connection).await?;
+        end_in_order(&connection);
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Broken> {
+        let connecting = impersonate::connect(self.rules.impersonate, self.client, self.rules.destination);
+        tokio::select! {
+            connected = timeout(self.rules.connect_timeout, connecting) => {
+                Ok(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?)
             }
+            () = self.peer.failed() => Err(Broken::Peer),
         }
-        Ok(false)
+    }
+
+    async fn exchange(&mut self, connection: &mut TcpStream) -> Result<(), Broken> {
+        let activity = Activity::new(self.clock);
+        let (mut reads, mut writes) = connection.split();
+        let writing = write_out(&mut writes, &mut self.way, &activity, self.reporter.as_ref());
+        let exchanging = async {
+            let Some(returns) = &self.returns else {
+                return one_way(writing, &mut reads, self.reporter.as_ref()).await;
+            };
+            let session = (self.slot, self.id);
+            let reading = read_in(&mut reads, returns, session, &self.peer, &activity, |_| Some(true));
+            tokio::try_join!(writing, reading).map(drop)
+        };
+        tokio::select! {
+            done = exchanging => done,
+            () = self.peer.failed() => Err(Broken::Peer),
+            () = activity.ceases(self.rules.idle) => Err(Broken::Idle),
+        }
     }
 }
 
-/// Nothing goes back over a diode: what the destination answers is read, so that it is not held up, and dropped.
-async fn discard(mut answers: OwnedReadHalf) {
-    let mut buffer = vec![0; 16 * 1024];
-    while answers.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
+/// Writes everything, while what the destination answers is read, so that it is not held up, and dropped: nothing goes back.
+async fn one_way(
+    writing: impl Future<Output = Result<(), Broken>>,
+    reads: &mut ReadHalf<'_>,
+    reporter: Option<&Reporter>,
+) -> Result<(), Broken> {
+    let discarding = pin!(discard(reads, reporter));
+    match select(pin!(writing), discarding).await {
+        Either::Left((written, discarding)) => {
+            written?;
+            // Until the destination has closed too, or its time is over.
+            let linger = if reporter.is_some() { LINGER_REPORTED } else { LINGER };
+            timeout(linger, discarding).await.unwrap_or(Ok(()))
+        }
+        Either::Right((discarded, writing)) => {
+            discarded?;
+            writing.await
+        }
+    }
 }
 
-/// Makes the end of the connection, which comes when its other half goes, a reset: no destination takes that for an end
-/// in order.
-fn reset(way: OwnedWriteHalf) {
-    let stream: &TcpStream = way.as_ref();
-    // Without it the destination sees an ordinary end; there is nothing more that could be done.
-    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
-    // Dropping it would end the connection in order first.
-    way.forget();
+async fn discard(answers: &mut ReadHalf<'_>, reporter: Option<&Reporter>) -> Result<(), Broken> {
+    let mut buffer = [0; 4096];
+    while answers.read(&mut buffer).await? > 0 {}
+    if let Some(reporter) = reporter {
+        reporter.tell(Verdict::HalfClosed).await;
+    }
+    Ok(())
 }

@@ -2,13 +2,20 @@
 //!
 //! ```text
 //! link::Receiver -> Sessions on the lane (offsets) ==> delivery (one task per session) -> destination
+//!                                                          | status, answers
+//!                                                          v
+//!                                                      FeedSender ==> Feed on the return lane, if there is a return link
 //! ```
 //!
 //! Every byte is delivered once and in order, or the connection is reset, so that the destination never takes a part for
-//! the whole. What waits for a slow destination is bounded per session; beyond it that session alone is aborted.
+//! the whole. What waits for a slow destination is bounded per session. With a return link that is the window that BLUE
+//! keeps to; without one a session that goes beyond it is aborted, alone.
 
 mod delivery;
+mod impersonate;
+mod places;
 mod sessions;
 
-pub use delivery::Deliveries;
+pub use delivery::{Deliveries, TcpRules};
+pub use places::Places;
 pub use sessions::Sessions;

@@ -1,41 +1,73 @@
 //! The lane's side of RED's TCP sessions.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::fmt;
+use std::sync::Arc;
 
-use bytes::BytesMut;
 use rustc_hash::FxHashMap;
 
-use super::delivery::{Deliveries, Piece, Way};
+use super::delivery::{Begin, Deliveries};
+use crate::config::Impersonate;
 use crate::link::{Delivery, Nanos};
 use crate::red::memory::HeardTime;
+use crate::red::notice::Notice;
 use crate::red::table::{Entry, Table};
-use crate::session::{ByteTrack, HeardBytes, SessionId};
+use crate::session::{self, SessionId};
+use crate::tcp::{Fate, Inflow, Peer, Piece, way};
 use crate::telemetry::counters::ReceiveStream;
 use crate::telemetry::reasons::ReceiveRefused;
-use crate::wire::{FLAG_ABORT, FLAG_END, RecordType};
-
-/// What may wait for a session's destination. Beyond it the destination is too slow for the stream, and nothing can tell the
-/// client: the session is aborted. At 1 Gbit/s this is 130 ms.
-const WAITING_BYTES_MAX: usize = 16 << 20;
-/// Bytes collected for a session before they are handed over within a batch; allocated at once.
-const CHUNK_BYTES: usize = 64 << 10;
+use crate::wire::{FLAG_ABORT, FLAG_END, RecordHead, RecordType, Status, Verdict, origin_from_wire};
 
 #[derive(Debug)]
 struct Session {
     slot: usize,
-    track: ByteTrack,
-    /// Bytes of this batch.
-    collected: BytesMut,
-    /// `None` once it has ended, in order or not.
-    way: Option<Way>,
+    peer: Arc<Peer>,
+    /// `None`: it could not begin.
+    inflow: Option<Inflow>,
     /// On the clock of the time that BLUE was heard for.
     ended_at: Nanos,
+}
+
+/// Why a lane breaks a session off.
+enum Cause {
+    /// BLUE did.
+    Blue,
+    /// So many bytes never came.
+    Gap(u32),
+    /// The destination is too slow for the stream.
+    Overflow,
+    /// BLUE is silent, or was started anew.
+    BlueGone,
+    /// Its stream is no longer in the site file.
+    StreamRemoved,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blue => f.write_str("broken off by its client, or by BLUE"),
+            Self::Gap(bytes) => write!(f, "{bytes} bytes or more of it are missing"),
+            Self::Overflow => f.write_str("its destination is too slow: more than `buffer` waits for it"),
+            Self::BlueGone => f.write_str("BLUE is silent, or was started anew"),
+            Self::StreamRemoved => f.write_str("its stream is no longer in the site file"),
+        }
+    }
+}
+
+/// What a record is about.
+struct Scene<'a> {
+    now: Nanos,
+    id: SessionId,
+    entry: &'a Entry,
+    counters: &'a ReceiveStream,
+    notices: &'a crossbeam_channel::Sender<Notice>,
 }
 
 /// One lane's TCP sessions.
 pub struct Sessions {
     lane: usize,
     deliveries: Deliveries,
+    notices: crossbeam_channel::Sender<Notice>,
     by_id: FxHashMap<SessionId, Session>,
     /// Sessions with collected bytes.
     touched: Vec<SessionId>,
@@ -43,8 +75,8 @@ pub struct Sessions {
 
 impl Sessions {
     /// For lane number `lane`.
-    pub fn new(lane: usize, deliveries: Deliveries) -> Self {
-        Self { lane, deliveries, by_id: FxHashMap::default(), touched: Vec::new() }
+    pub fn new(lane: usize, deliveries: Deliveries, notices: crossbeam_channel::Sender<Notice>) -> Self {
+        Self { lane, deliveries, notices, by_id: FxHashMap::default(), touched: Vec::new() }
     }
 
     /// Takes a record of a TCP stream.
@@ -52,106 +84,98 @@ impl Sessions {
         let Some(entry) = table.get(delivery.slot) else { return };
         let Some(counters) = entry.counters.lane(self.lane) else { return };
         let head = delivery.head;
+        if head.kind == RecordType::Status {
+            return self.status(delivery);
+        }
+        let begins = matches!(head.kind, RecordType::Open | RecordType::Data);
+        let scene = Scene { now, id: head.session, entry, counters, notices: &self.notices };
+        let session = match self.by_id.entry(head.session) {
+            Occupied(known) => Some(known.into_mut()),
+            Vacant(new) if begins => Some(new.insert(begin(&scene, &self.deliveries, delivery))),
+            // Nothing of it was delivered: RED joined too late for it, or it has long ended.
+            Vacant(_) => None,
+        };
+        let Some(session) = session else { return self.disown(delivery) };
+        if session.is_open() && session.peer.has_failed() {
+            // Its delivery has said why.
+            scene.count_aborted(session);
+        }
         match head.kind {
-            RecordType::Open => drop(self.session(now, entry, counters, delivery)),
-            RecordType::Data => self.data(now, entry, counters, delivery),
-            RecordType::Close | RecordType::Abort | RecordType::Mark => {
-                let Some(session) = self.by_id.get_mut(&head.session) else {
-                    // Nothing of it was delivered: a session that RED joined too late for, or that has long ended.
-                    return;
-                };
-                let whole = session.track.mark(head.sequence) == HeardBytes::Next;
-                if !whole || head.flags & FLAG_ABORT != 0 {
-                    session.abort(now, counters);
-                } else if head.flags & FLAG_END != 0 {
-                    session.close(now);
+            RecordType::Data => {
+                if scene.data(session, delivery) && self.touched.last() != Some(&head.session) {
+                    self.touched.push(head.session);
                 }
             }
+            RecordType::Close | RecordType::Abort | RecordType::Mark => scene.mark(session, head),
             _ => {}
         }
-    }
-
-    fn data(&mut self, now: Nanos, entry: &Entry, counters: &ReceiveStream, delivery: &Delivery<'_>) {
-        let id = delivery.head.session;
-        let Some(session) = self.session(now, entry, counters, delivery) else {
-            return counters.refused.add(ReceiveRefused::Aborted, 1);
-        };
-        let collecting = !session.collected.is_empty();
-        match session.track.data(delivery.head.sequence, delivery.payload.len()) {
-            HeardBytes::Stale => {}
-            HeardBytes::Gap(_) => {
-                session.abort(now, counters);
-                counters.refused.add(ReceiveRefused::Aborted, 1);
-            }
-            HeardBytes::Next => {
-                session.collect(delivery.payload);
-                counters.delivered.add(1);
-                counters.delivered_bytes.add(delivery.payload.len() as u64);
-                counters.recovered.add(u64::from(delivery.recovered));
-                if !collecting {
-                    self.touched.push(id);
-                }
-            }
+        if session.inflow.is_none() || session.peer.has_failed() {
+            self.disown(delivery);
         }
     }
 
-    /// The session of a record, if it can still be delivered. Bytes at offset 0 begin one just as an open does, so that
-    /// a lost open costs nothing; a session whose beginning is missing is aborted from the start.
-    fn session(
-        &mut self,
-        now: Nanos,
-        entry: &Entry,
-        counters: &ReceiveStream,
-        delivery: &Delivery<'_>,
-    ) -> Option<&mut Session> {
-        let id = delivery.head.session;
-        let session = self.by_id.entry(id).or_insert_with(|| {
-            let whole = delivery.head.sequence == 0;
-            counters.sessions.add(u64::from(whole));
-            let way = whole.then(|| self.deliveries.begin(&entry.name, id, entry.destination));
-            let (track, collected) = (ByteTrack::default(), BytesMut::new());
-            Session { slot: delivery.slot, track, collected, way, ended_at: now }
-        });
-        if session.way.as_ref().is_some_and(|way| way.shared.failed.load(Acquire)) {
-            // The destination is gone; its delivery has said so.
-            session.abort(now, counters);
+    /// BLUE says how far the client has taken the answers.
+    fn status(&self, delivery: &Delivery<'_>) {
+        let status = Status::from_wire(delivery.payload);
+        if let (Some(status), Some(session)) = (status, self.by_id.get(&delivery.head.session)) {
+            session.peer.report(&status);
         }
-        session.way.is_some().then_some(session)
+    }
+
+    /// Tells BLUE, if there is a return link, that a session which it keeps open is not delivered. Its data is not worth
+    /// an answer each: its mark comes with the next heartbeat.
+    fn disown(&self, delivery: &Delivery<'_>) {
+        let head = delivery.head;
+        if matches!(head.kind, RecordType::Open | RecordType::Mark)
+            && head.flags & FLAG_END == 0
+            && let Some(returns) = self.deliveries.returns()
+        {
+            let status = Status { verdict: Verdict::Failed, window_bytes: 0, consumed_bytes: 0 };
+            returns.try_send(delivery.slot as u16, head.session, Piece::Disown(status));
+        }
     }
 
     /// Hands over what this batch has collected.
     pub fn flush(&mut self, now: Nanos, table: &Table) {
         for id in self.touched.drain(..) {
             let Some(session) = self.by_id.get_mut(&id) else { continue };
-            let counters = table.get(session.slot).and_then(|entry| entry.counters.lane(self.lane));
-            if session.hand_over() > WAITING_BYTES_MAX
-                && let Some(counters) = counters
-            {
-                session.abort(now, counters);
+            if session.inflow.as_mut().is_none_or(Inflow::hand_over) {
+                continue;
+            }
+            if let Some((entry, counters)) = counted(table, session.slot, self.lane) {
+                Scene { now, id, entry, counters, notices: &self.notices }.abort(session, &Cause::Overflow);
             }
         }
     }
 
     /// Forgets sessions that ended so long ago that BLUE does not repeat their end any more.
     pub fn sweep(&mut self, heard: &HeardTime) {
-        self.by_id.retain(|_, session| session.way.is_some() || heard.remembers(session.ended_at, 0));
+        // A task that still runs holds the peer.
+        let runs = |session: &Session| session.is_open() || Arc::strong_count(&session.peer) > 1;
+        self.by_id.retain(|_, session| runs(session) || heard.remembers(session.ended_at, 0));
     }
 
-    /// Breaks off every session: BLUE has started anew.
+    /// Breaks off every session: BLUE has started anew, or is gone.
     pub fn abort_all(&mut self, table: &Table) {
-        self.abort_if(table, |_| true);
+        self.abort_if(table, &Cause::BlueGone, |_| true);
+    }
+
+    /// Forgets everything: no record of before means anything any more.
+    pub fn forget_all(&mut self, table: &Table) {
+        self.abort_all(table);
         self.by_id.clear();
     }
 
     /// Breaks off the sessions of streams that `new` no longer has; `old` has their counters.
     pub fn set_table(&mut self, old: &Table, new: &Table) {
-        self.abort_if(old, |slot| new.get(slot).is_none());
+        self.abort_if(old, &Cause::StreamRemoved, |slot| new.get(slot).is_none());
     }
 
-    fn abort_if(&mut self, table: &Table, condition: impl Fn(usize) -> bool) {
-        for session in self.by_id.values_mut().filter(|session| condition(session.slot)) {
-            if let Some(counters) = table.get(session.slot).and_then(|entry| entry.counters.lane(self.lane)) {
-                session.abort(session.ended_at, counters);
+    fn abort_if(&mut self, table: &Table, cause: &Cause, condition: impl Fn(usize) -> bool) {
+        for (id, session) in self.by_id.iter_mut().filter(|(_, session)| condition(session.slot)) {
+            if let Some((entry, counters)) = counted(table, session.slot, self.lane) {
+                let scene = Scene { now: session.ended_at, id: *id, entry, counters, notices: &self.notices };
+                scene.abort(session, cause);
             }
         }
     }
@@ -163,42 +187,109 @@ impl Sessions {
     }
 }
 
+/// A session as its first record asks for it. One whose beginning is missing, or that must not begin, is there but not
+/// wanted.
+fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) -> Session {
+    let Scene { now, id, entry, counters, .. } = *scene;
+    let rules = entry.tcp;
+    let client = origin_from_wire(delivery.payload).filter(|_| delivery.head.kind == RecordType::Open);
+    let known = rules.impersonate == Impersonate::Off || client.is_some();
+    let peer = Arc::new(if deliveries.returns().is_some() && rules.bilateral {
+        Peer::unheard()
+    } else {
+        Peer::unhearable()
+    });
+    let mut session = Session { slot: delivery.slot, peer, inflow: None, ended_at: now };
+    if delivery.head.sequence != 0 || !known {
+        return session;
+    }
+    let Some(place) = entry.live.enter() else {
+        counters.refused.add(ReceiveRefused::SessionLimit, 1);
+        return session;
+    };
+    counters.sessions.add(1);
+    let (way, end) = way(deliveries.memory());
+    session.inflow = Some(Inflow::new(way, rules.room_bytes));
+    let (stream, peer) = (&*entry.name, Arc::clone(&session.peer));
+    deliveries.begin(Begin { stream, slot: delivery.slot, rules, id, client, peer, way: end, place });
+    session
+}
+
+fn counted(table: &Table, slot: usize, lane: usize) -> Option<(&Entry, &ReceiveStream)> {
+    let entry = table.get(slot)?;
+    Some((entry, entry.counters.lane(lane)?))
+}
+
 impl Session {
-    fn collect(&mut self, payload: &[u8]) {
-        if self.collected.capacity() - self.collected.len() < payload.len() {
-            self.collected.reserve(CHUNK_BYTES.max(payload.len()));
+    /// Are more of its bytes expected?
+    fn is_open(&self) -> bool {
+        self.inflow.as_ref().is_some_and(Inflow::is_open)
+    }
+}
+
+impl Scene<'_> {
+    /// Takes a session's bytes. True: they are to be handed over.
+    fn data(&self, session: &mut Session, delivery: &Delivery<'_>) -> bool {
+        let counters = self.counters;
+        let fate = session.inflow.as_mut().map(|inflow| inflow.data(delivery.head.sequence, delivery.payload));
+        match fate {
+            Some(Fate::Taken) => {
+                counters.delivered.add(1);
+                counters.delivered_bytes.add(delivery.payload.len() as u64);
+                counters.recovered.add(u64::from(delivery.recovered));
+                return true;
+            }
+            Some(Fate::Stale) => {}
+            Some(Fate::Gap(bytes)) => {
+                counters.refused.add(ReceiveRefused::Aborted, 1);
+                self.abort(session, &Cause::Gap(bytes));
+            }
+            Some(Fate::Ended) | None => counters.refused.add(ReceiveRefused::Aborted, 1),
         }
-        self.collected.extend_from_slice(payload);
+        false
     }
 
-    /// Hands collected bytes over; returns how many wait at the destination.
-    fn hand_over(&mut self) -> usize {
-        let Some(way) = &self.way else { return 0 };
-        let bytes = self.collected.split().freeze();
-        let len = bytes.len();
-        let waiting = way.shared.waiting_bytes.fetch_add(len, AcqRel) + len;
-        // A delivery that is gone has failed, which the next record notices.
-        let _ = way.pieces.send(Piece::Data(bytes));
-        waiting
-    }
-
-    fn close(&mut self, now: Nanos) {
-        self.hand_over();
-        self.end(now, Piece::Close);
-    }
-
-    fn abort(&mut self, now: Nanos, counters: &ReceiveStream) {
-        if self.way.is_some() {
-            counters.sessions_aborted.add(1);
+    /// Takes a record that says where a session stands.
+    fn mark(&self, session: &mut Session, head: RecordHead) {
+        let Some(inflow) = session.inflow.as_mut().filter(|inflow| inflow.is_open()) else {
+            if head.flags & FLAG_ABORT != 0 {
+                // It goes on the other way.
+                session.peer.fail();
+            }
+            return;
+        };
+        let missing_bytes = inflow.missing_bytes(head.sequence);
+        if missing_bytes > 0 {
+            self.abort(session, &Cause::Gap(missing_bytes));
+        } else if head.flags & FLAG_ABORT != 0 {
+            self.abort(session, &Cause::Blue);
+        } else if head.flags & FLAG_END != 0 {
+            session.ended_at = self.now;
+            if !inflow.close() {
+                self.abort(session, &Cause::Overflow);
+            }
         }
-        self.end(now, Piece::Abort);
     }
 
-    fn end(&mut self, now: Nanos, piece: Piece) {
-        if let Some(way) = self.way.take() {
-            let _ = way.pieces.send(piece);
-            self.ended_at = now;
+    /// Breaks a session off; says why, and counts it once.
+    fn abort(&self, session: &mut Session, cause: &Cause) {
+        if session.is_open() {
+            self.count_aborted(session);
+            let (stream, id) = (self.entry.name.clone(), session::display(self.id).to_string());
+            // A full queue means that the log is behind already; the counters have it.
+            let _ = self.notices.try_send(Notice::SessionAborted { stream, session: id, cause: cause.to_string() });
+        } else if !self.entry.tcp.bilateral {
+            // Everything has come; what still waits for the destination goes there.
+            return;
         }
-        self.collected = BytesMut::new();
+        session.peer.fail();
+    }
+
+    fn count_aborted(&self, session: &mut Session) {
+        self.counters.sessions_aborted.add(1);
+        session.ended_at = self.now;
+        if let Some(inflow) = &mut session.inflow {
+            inflow.abandon();
+        }
     }
 }

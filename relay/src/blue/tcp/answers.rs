@@ -1,0 +1,258 @@
+//! What comes back over the return link: the return lane hands it to the sessions that it belongs to.
+//!
+//! In mode "status" nothing passes here but well-formed status records of sessions that this host has begun. Whatever
+//! else comes is counted and told, and goes nowhere.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::blue::notice::Notice;
+use crate::blue::table::{Entry, Table};
+use crate::config::{ReturnMode, StreamKind};
+use crate::link::{Delivery, GONE_HEARTBEATS, Nanos, Settled, Sink};
+use crate::session::{Account, SessionId};
+use crate::tcp::{Fate, Inflow, Peer};
+use crate::telemetry::counters::ReceiveStream;
+use crate::telemetry::reasons::{Lost, ReceiveRefused};
+use crate::wire::{FLAG_ABORT, FLAG_END, RecordType, Status};
+
+/// The return link has one lane.
+const LANE: usize = 0;
+
+/// A session that expects answers.
+#[derive(Debug)]
+struct Answered {
+    slot: u16,
+    peer: Arc<Peer>,
+    /// On a stream that carries data back.
+    inflow: Option<Inflow>,
+}
+
+enum Note {
+    Begun(SessionId, Answered),
+    Over(SessionId),
+}
+
+/// The connections' end.
+#[derive(Clone)]
+pub struct AnswersSender(crossbeam_channel::Sender<Note>);
+
+/// A session that the return lane knows, until this is dropped.
+pub struct Expected {
+    id: SessionId,
+    lane: AnswersSender,
+}
+
+impl AnswersSender {
+    /// Makes a session known. Call it before its open leaves.
+    pub fn expect(&self, id: SessionId, slot: u16, peer: Arc<Peer>, inflow: Option<Inflow>) -> Expected {
+        // A lane that is gone takes the whole host with it.
+        let _ = self.0.send(Note::Begun(id, Answered { slot, peer, inflow }));
+        Expected { id, lane: self.clone() }
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        let _ = self.lane.0.send(Note::Over(self.id));
+    }
+}
+
+/// The return lane's end.
+pub struct Answers {
+    mode: ReturnMode,
+    table: Arc<Table>,
+    notes: crossbeam_channel::Receiver<Note>,
+    by_id: FxHashMap<SessionId, Answered>,
+    /// Sessions with collected bytes.
+    touched: Vec<SessionId>,
+    /// By slot of the receiver.
+    accounts: Vec<Account>,
+    notices: crossbeam_channel::Sender<Notice>,
+}
+
+/// Both ends.
+pub fn answers(
+    mode: ReturnMode,
+    table: Arc<Table>,
+    notices: crossbeam_channel::Sender<Notice>,
+) -> (AnswersSender, Answers) {
+    let (sender, notes) = crossbeam_channel::unbounded();
+    let (by_id, touched, accounts) = (FxHashMap::default(), Vec::new(), Vec::new());
+    (AnswersSender(sender), Answers { mode, table, notes, by_id, touched, accounts, notices })
+}
+
+impl Answers {
+    /// Takes a new table. Sessions of streams that it has not are broken off.
+    pub fn set_table(&mut self, table: Arc<Table>) {
+        self.table = table;
+        self.learn();
+        for answered in self.by_id.values().filter(|answered| self.table.get(answered.slot).is_none()) {
+            answered.peer.fail();
+        }
+    }
+
+    /// Before frames are taken. `heard_at` is when the last one came, `heartbeat_ns` RED's period: sessions end when RED is
+    /// silent. Returns when to look again at the latest.
+    pub fn begin(&mut self, now: Nanos, heard_at: Option<Nanos>, heartbeat_ns: Nanos) -> Nanos {
+        self.learn();
+        let Some(heard_at) = heard_at else { return Nanos::MAX };
+        let gone_at = heard_at + GONE_HEARTBEATS * heartbeat_ns;
+        if now < gone_at {
+            return gone_at;
+        }
+        self.fail_all();
+        Nanos::MAX
+    }
+
+    /// Hands over what a batch has collected.
+    pub fn end(&mut self) {
+        for id in self.touched.drain(..) {
+            let Some(answered) = self.by_id.get_mut(&id) else { continue };
+            if answered.inflow.as_mut().is_some_and(|inflow| !inflow.hand_over()) {
+                // RED went beyond its window.
+                answered.break_off();
+            }
+        }
+    }
+
+    /// Closes the accounts: nothing more is going to be heard.
+    pub fn stop(&mut self) {
+        self.end();
+        for (slot, account) in self.accounts.iter_mut().enumerate() {
+            account.close();
+            publish(account, &self.table, slot);
+        }
+    }
+
+    /// Takes over which sessions there are.
+    fn learn(&mut self) {
+        for note in self.notes.try_iter() {
+            match note {
+                Note::Begun(id, answered) => drop(self.by_id.insert(id, answered)),
+                Note::Over(id) => drop(self.by_id.remove(&id)),
+            }
+        }
+    }
+
+    /// Breaks off every session that RED has answered. One that still waits for its answer has a time limit of its own.
+    fn fail_all(&mut self) {
+        self.by_id.values_mut().filter(|answered| answered.peer.is_good()).for_each(Answered::break_off);
+    }
+
+    fn carries(&self, entry: &Entry, kind: RecordType) -> bool {
+        let data = self.mode == ReturnMode::Full && entry.kind == StreamKind::TcpBilateral;
+        kind == RecordType::Status
+            || data && matches!(kind, RecordType::Data | RecordType::Close | RecordType::Abort | RecordType::Mark)
+    }
+
+    fn bytes(&mut self, counters: &ReceiveStream, delivery: &Delivery<'_>) {
+        let head = delivery.head;
+        let open = self.by_id.get_mut(&head.session).and_then(|answered| {
+            let inflow = answered.inflow.as_mut()?;
+            Some((&answered.peer, inflow))
+        });
+        let Some((peer, inflow)) = open else {
+            // The client is gone.
+            return counters.refused.add(ReceiveRefused::Aborted, u64::from(head.kind == RecordType::Data));
+        };
+        if head.kind == RecordType::Data {
+            let collecting = inflow.has_collected();
+            match inflow.data(head.sequence, delivery.payload) {
+                Fate::Stale => {}
+                Fate::Taken => {
+                    counters.delivered.add(1);
+                    counters.delivered_bytes.add(delivery.payload.len() as u64);
+                    counters.recovered.add(u64::from(delivery.recovered));
+                    if !collecting {
+                        self.touched.push(head.session);
+                    }
+                }
+                Fate::Gap(_) | Fate::Ended => {
+                    counters.refused.add(ReceiveRefused::Aborted, 1);
+                    inflow.abandon();
+                    peer.fail();
+                }
+            }
+        } else if head.flags & FLAG_ABORT != 0 || inflow.missing_bytes(head.sequence) > 0 {
+            inflow.abandon();
+            peer.fail();
+        } else if head.flags & FLAG_END != 0 && inflow.is_open() && !inflow.close() {
+            peer.fail();
+        }
+    }
+}
+
+impl Answered {
+    fn break_off(&mut self) {
+        if let Some(inflow) = &mut self.inflow {
+            inflow.abandon();
+        }
+        self.peer.fail();
+    }
+}
+
+impl Sink for Answers {
+    fn record(&mut self, delivery: &Delivery<'_>) {
+        let table = Arc::clone(&self.table);
+        let Some((slot, entry)) = table.returned(delivery.slot) else { return };
+        let Some(counters) = entry.returns.as_ref().and_then(|counters| counters.lane(LANE)) else { return };
+        let head = delivery.head;
+        let status = Status::from_wire(delivery.payload).filter(|_| head.flags == 0 && head.sequence == 0);
+        let is_status = head.kind == RecordType::Status;
+        if !self.carries(entry, head.kind) || is_status && status.is_none() {
+            counters.refused.add(ReceiveRefused::NotStatus, 1);
+            // A full queue means that the log is behind already; the counter has it.
+            let _ = self.notices.try_send(Notice::NotStatus { slot });
+            return;
+        }
+        if !self.by_id.contains_key(&head.session) {
+            // It may have begun since the last look.
+            self.learn();
+        }
+        match status.filter(|_| is_status) {
+            None => self.bytes(counters, delivery),
+            Some(status) => {
+                if let Some(answered) = self.by_id.get(&head.session) {
+                    answered.peer.report(&status);
+                }
+            }
+        }
+    }
+
+    fn settled(&mut self, settled: &Settled) {
+        if self.accounts.len() <= settled.slot {
+            self.accounts.resize_with(settled.slot + 1, Account::default);
+        }
+        let account = &mut self.accounts[settled.slot];
+        account.settle(settled);
+        publish(account, &self.table, settled.slot);
+    }
+
+    fn new_epoch(&mut self, epoch: u32) {
+        self.fail_all();
+        self.accounts.iter_mut().for_each(Account::new_epoch);
+        let _ = self.notices.try_send(Notice::NewEpoch(epoch));
+    }
+
+    fn stream_mismatch(&mut self, _: u16, _: u8, _: Option<u8>) {
+        // RED sees the same difference, and says which.
+    }
+
+    fn tables_differ(&mut self, digest: u64) {
+        let _ = self.notices.try_send(Notice::TablesDiffer(digest));
+    }
+
+    fn stopping(&mut self) {
+        let _ = self.notices.try_send(Notice::Stopping);
+    }
+}
+
+fn publish(account: &Account, table: &Table, slot: usize) {
+    let entry = table.returned(slot).and_then(|(_, entry)| entry.returns.as_ref());
+    if let Some(counters) = entry.and_then(|counters| counters.lane(LANE)) {
+        counters.lost.of(Lost::Unseen).set(account.unseen());
+        counters.lost.of(Lost::BeforeJoin).set(account.before_join());
+    }
+}

@@ -9,7 +9,13 @@ use std::hash::Hash;
 
 use super::problem::{Class, Problem};
 use super::section::Notes;
-use super::site::{Driver, Encapsulation, Endpoint, ReturnMode, Role, Scheme, Site, Stream, StreamKind};
+use super::site::{
+    Driver, Encapsulation, Endpoint, LEAST_ROOM_BYTES, ReturnMode, Role, Scheme, Site, Stream, StreamKind,
+};
+use super::values::show_size;
+
+/// Keys of a stream that mean something for connections only.
+const TCP_KEYS: [&str; 4] = ["connect_timeout", "keepalive", "buffer", "impersonate"];
 
 /// Checks `site`; a problem about values that stand in the file goes to `notes`.
 pub(super) fn check(notes: &mut Notes, site: &Site) {
@@ -19,6 +25,7 @@ pub(super) fn check(notes: &mut Notes, site: &Site) {
     drivers(notes, site, &mut found);
     pacing(notes, site, &mut found);
     repeated(notes, site, &mut found);
+    buffers(notes, site, &mut found);
     for (at, stream) in site.streams.iter().enumerate() {
         one_stream(notes, site, &format!("stream.{at}"), stream, &mut found);
     }
@@ -118,22 +125,26 @@ fn drivers(notes: &Notes, site: &Site, found: &mut Vec<Problem>) {
 /// A burst must let one frame out, and means something with a rate only.
 fn pacing(notes: &Notes, site: &Site, found: &mut Vec<Problem>) {
     let link = &site.link;
-    if link.burst_bytes < u32::from(link.mtu) {
-        found.extend(notes.about(
-            "link.burst",
-            &format!("the link's mtu is {}", link.mtu),
-            "`burst` in [link] is smaller than one frame".to_owned(),
-            format!("set at least \"{}B\"; nothing could leave", link.mtu),
-        ));
-    }
-    if link.rate_bps.is_none() && notes.place("link.rate").is_none() {
-        let problem = notes.about(
-            "link.burst",
-            "nothing is paced without a rate",
-            "`burst` in [link] has no effect without `rate`".to_owned(),
-            "set `rate`, or remove `burst`".to_owned(),
-        );
-        found.extend(problem.map(Problem::warning));
+    let back = link.return_link.as_ref().map(|back| ("link.return", back.rate_bps, back.burst_bytes));
+    for (table, rate_bps, burst_bytes) in std::iter::once(("link", link.rate_bps, link.burst_bytes)).chain(back) {
+        let key = format!("{table}.burst");
+        if burst_bytes < u32::from(link.mtu) {
+            found.extend(notes.about(
+                &key,
+                &format!("the link's mtu is {}", link.mtu),
+                format!("`burst` in [{table}] is smaller than one frame"),
+                format!("set at least \"{}B\"; nothing could leave", link.mtu),
+            ));
+        }
+        if rate_bps.is_none() {
+            let problem = notes.about(
+                &key,
+                "nothing is paced without a rate",
+                format!("`burst` in [{table}] has no effect without `rate`"),
+                "set `rate`, or remove `burst`".to_owned(),
+            );
+            found.extend(problem.map(Problem::warning));
+        }
     }
 }
 
@@ -211,6 +222,43 @@ fn unique<K: Eq + Hash>(
     }
 }
 
+/// All sessions that may be open at a time must find room, so that the buffer bounds the host's memory.
+fn buffers(notes: &Notes, site: &Site, found: &mut Vec<Problem>) {
+    let least = u64::from(LEAST_ROOM_BYTES);
+    for role in [Role::Blue, Role::Red] {
+        let (buffer, sessions) = (site.host(role).buffer_bytes, site.waiting_sessions(role));
+        if sessions == 0 || buffer / sessions >= least {
+            continue;
+        }
+        let kind = if role == Role::Blue { "tcp-bilateral" } else { "TCP" };
+        let cause = format!("{} for {sessions} sessions is {}B for each", show_size(buffer), buffer / sessions);
+        let message = format!(
+            "{}'s `buffer` is too small for all {kind} sessions: each needs {}",
+            host_name(role),
+            show_size(least)
+        );
+        let remedy = format!(
+            "set `buffer` in [{role}] to at least \"{}\", or lower `max_sessions`: all {kind} streams together may have {}",
+            show_size(sessions * least),
+            buffer / least
+        );
+        found.extend(notes.about(&buffer_place(notes, site, role), &cause, message, remedy));
+    }
+}
+
+/// What to point at when the buffer of `role` is too small: itself if the file sets it, else the stream that asks for most.
+fn buffer_place(notes: &Notes, site: &Site, role: Role) -> String {
+    let own = format!("{role}.buffer");
+    if notes.place(&own).is_some() {
+        return own;
+    }
+    let streams = site.streams.iter().enumerate().filter(|(_, stream)| stream.kind.waits_on(role));
+    let most = streams.rev().max_by_key(|(_, stream)| stream.max_sessions).map_or(0, |(at, _)| at);
+    // Thousands of streams of one session each need not say so.
+    let keys = ["max_sessions", "type"].map(|key| format!("stream.{most}.{key}"));
+    keys.into_iter().find(|key| notes.place(key).is_some()).unwrap_or(own)
+}
+
 /// What a stream asks of the link and of its own protocol.
 fn one_stream(notes: &Notes, site: &Site, name: &str, stream: &Stream, found: &mut Vec<Problem>) {
     let full_return = site.link.return_link.as_ref().is_some_and(|link| link.mode == ReturnMode::Full);
@@ -229,6 +277,16 @@ fn one_stream(notes: &Notes, site: &Site, name: &str, stream: &Stream, found: &m
             "`ordered = false` is for udp-unilateral streams".to_owned(),
             "remove `ordered`".to_owned(),
         ));
+    }
+    if stream.kind == StreamKind::UdpUnilateral && notes.place(&format!("{name}.type")).is_some() {
+        found.extend(TCP_KEYS.iter().filter_map(|key| {
+            notes.about(
+                &format!("{name}.{key}"),
+                "the stream is udp-unilateral",
+                format!("`{key}` is for TCP streams"),
+                format!("remove `{key}`, or set type = \"tcp-unilateral\""),
+            )
+        }));
     }
     if let (Some(own), Some(link)) = (stream.rate_bps, site.link.rate_bps)
         && own > link

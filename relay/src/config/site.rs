@@ -345,7 +345,7 @@ impl StreamKind {
 
     /// Whether bytes of such a stream may wait on the host of `role` for a slow receiver: that host ends a TCP connection
     /// that it writes to.
-    const fn waits_on(self, role: Role) -> bool {
+    pub(super) const fn waits_on(self, role: Role) -> bool {
         match role {
             Role::Blue => matches!(self, Self::TcpBilateral),
             Role::Red => self.is_tcp(),

@@ -31,15 +31,19 @@ deadline = "3ms"
 protect = { loss = "2%", residual = "1e-6", burst = 15 }
 [link.return]
 mode = "full"
+rate = "1Gbit/s"
+burst = "32KiB"
 red = { interface = "red2", address = "10.71.4.2" }
 blue = { interface = "blu2", address = "10.71.4.1" }
 [blue]
 interface = "blu0"
 driver = "socket"
 unmatched = "drop"
+buffer = "256MiB"
 [red]
 interface = "red0"
 syslog = "udp://192.0.2.1:514"
+buffer = "2GiB"
 [[stream]]
 channel = 1
 name = "video"
@@ -61,6 +65,10 @@ source_ip = ["10.0.0.1"]
 source_port = 5004
 destination_ip = "192.168.50.25"
 destination_port = 514
+connect_timeout = "5s"
+keepalive = "30s"
+buffer = "1MiB"
+impersonate = "transparent"
 "#;
 
 fn parse_text(text: &str) -> Result<Loaded, SiteErrors> {
@@ -99,9 +107,11 @@ fn a_good_file_gives_what_it_says() {
     assert_eq!(link.fec.scheme, Scheme::ReedSolomon);
     assert_eq!((link.fec.flush, link.fec.deadline), (Duration::from_micros(80), Duration::from_millis(3)));
     assert_eq!(link.fec.protection, Protection::Promise { loss: 0.02, residual: 1e-6, burst: 15 });
-    assert_eq!(link.return_link.as_ref().unwrap().mode, ReturnMode::Full);
+    let back = link.return_link.as_ref().unwrap();
+    assert_eq!((back.mode, back.rate_bps, back.burst_bytes), (ReturnMode::Full, Some(1_000_000_000), 32_768));
     assert_eq!((site.blue.driver, site.red.driver), (Driver::Socket, Driver::Xdp));
     assert_eq!(site.blue.unmatched, Unmatched::Drop);
+    assert_eq!((site.blue.buffer_bytes, site.red.buffer_bytes), (256 << 20, 2 << 30));
     assert_eq!(site.red.syslog, Some(Syslog::Udp("192.0.2.1:514".parse().unwrap())));
     let [video, syslog] = &site.streams[..] else { panic!("{:?}", site.streams) };
     assert_eq!(video.sources.len(), 3);
@@ -110,6 +120,8 @@ fn a_good_file_gives_what_it_says() {
     assert_eq!((video.max_sessions, video.rate_bps), (7, Some(100_000_000)));
     assert_eq!((video.idle, video.ordered), (Duration::from_mins(5), false));
     assert_eq!((syslog.kind, syslog.max_sessions, syslog.ordered), (StreamKind::TcpBilateral, 1, true));
+    assert_eq!((syslog.connect_timeout, syslog.keepalive), (Duration::from_secs(5), Duration::from_secs(30)));
+    assert_eq!((syslog.buffer_bytes, syslog.impersonate), (1 << 20, Impersonate::Transparent));
 }
 
 #[test]
@@ -229,7 +241,7 @@ fn a_tcp_stream_has_an_order_and_a_port_of_its_own() {
     let tcp = with("\"udp-unilateral\"", "\"tcp-unilateral\"");
     let found = errors(&tcp);
     let lines: Vec<_> = found.iter().map(|p| (p.line(), p.message())).collect();
-    assert_eq!(lines, [(40, "`ordered = false` is for udp-unilateral streams"), (46, "TCP port 5004 is used twice")]);
+    assert_eq!(lines, [(44, "`ordered = false` is for udp-unilateral streams"), (50, "TCP port 5004 is used twice")]);
 }
 
 #[test]
@@ -249,7 +261,7 @@ fn every_error_is_told_at_once_in_the_order_of_the_file() {
         .replace("10.0.0.0/8", "10.0.0.0/99")
         .replace("channel = 2", "channel = 1");
     let lines: Vec<usize> = errors(&text).iter().map(Problem::line).collect();
-    assert_eq!(lines, [2, 13, 21, 22, 32, 42]);
+    assert_eq!(lines, [2, 13, 23, 24, 36, 46]);
 }
 
 #[test]
@@ -290,6 +302,8 @@ fn warnings_do_not_refuse_a_file() {
     assert_eq!(warnings(&sealed), [""; 0]);
     let text = sealed.replace("rate = \"9.5Gbit/s\"\n", "");
     assert_eq!(warnings(&text), ["`burst` in [link] has no effect without `rate`"]);
+    let text = sealed.replace("rate = \"1Gbit/s\"\n", "");
+    assert_eq!(warnings(&text), ["`burst` in [link.return] has no effect without `rate`"]);
     let text = sealed.replace("9.5Gbit/s", "50Mbit/s");
     assert!(warnings(&text)[0].contains("stream `video` is above the link's"));
     let text = sealed.replace("\"reed-solomon\"", "\"none\"");
@@ -429,7 +443,7 @@ proptest! {
     }
 
     #[test]
-    fn any_value_of_any_key_is_accepted_or_refused(line in 0..50_usize, value in "(\"[^\"\\\\\n\r]{0,20}\"|-?[0-9]{1,25}|[0-9]{1,3}\\.[0-9]{1,3}|true|\\{\\}|\\[\\]|\\[\\[1\\]\\]|1979-05-27)") {
+    fn any_value_of_any_key_is_accepted_or_refused(line in 0..60_usize, value in "(\"[^\"\\\\\n\r]{0,20}\"|-?[0-9]{1,25}|[0-9]{1,3}\\.[0-9]{1,3}|true|\\{\\}|\\[\\]|\\[\\[1\\]\\]|1979-05-27)") {
         let text: Vec<String> = GOOD.lines().enumerate().map(|(at, text)| {
             match text.split_once(" = ") {
                 Some((key, _)) if at == line => format!("{key} = {value}"),

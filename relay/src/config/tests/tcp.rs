@@ -78,3 +78,120 @@ fn a_session_alone_gets_what_its_stream_grants() {
     let stream = &site.streams[0];
     assert_eq!([Role::Blue, Role::Red].map(|role| site.session_room(role, stream)), [16 << 20; 2]);
 }
+
+/// Line, message, cause and remedy of every error of `text`.
+fn told(text: &str) -> Vec<(usize, String, String, String)> {
+    let of = |p: &Problem| (p.line(), p.message().to_owned(), p.cause().to_owned(), p.remedy().to_owned());
+    errors(text).iter().map(of).collect()
+}
+
+#[test]
+fn sessions_without_room_are_told_at_the_stream_that_asks_for_most() {
+    let text = file(
+        "",
+        "",
+        &[
+            ("tcp-unilateral", "max_sessions = 2000"),
+            ("tcp-unilateral", "max_sessions = 6000"),
+            ("tcp-bilateral", "max_sessions = 2000"),
+            ("udp-unilateral", "max_sessions = 60000"),
+        ],
+    );
+    let line = text.lines().position(|line| line == "max_sessions = 6000").unwrap() + 1;
+    let expected = (
+        line,
+        "RED's `buffer` is too small for all TCP sessions: each needs 64KiB".to_owned(),
+        "512MiB for 10000 sessions is 53687B for each".to_owned(),
+        "set `buffer` in [red] to at least \"625MiB\", or lower `max_sessions`: \
+         all TCP streams together may have 8192"
+            .to_owned(),
+    );
+    assert_eq!(told(&text), [expected]);
+}
+
+#[test]
+fn on_blue_only_bilateral_sessions_need_room() {
+    let streams = [("tcp-unilateral", "max_sessions = 8000"), ("tcp-bilateral", "max_sessions = 17")];
+    let text = file("buffer = \"1MiB\"", "", &streams);
+    let line = text.lines().position(|line| line == "buffer = \"1MiB\"").unwrap() + 1;
+    let expected = (
+        line,
+        "BLUE's `buffer` is too small for all tcp-bilateral sessions: each needs 64KiB".to_owned(),
+        "1MiB for 17 sessions is 61680B for each".to_owned(),
+        "set `buffer` in [blue] to at least \"1088KiB\", or lower `max_sessions`: \
+         all tcp-bilateral streams together may have 16"
+            .to_owned(),
+    );
+    assert_eq!(told(&text), [expected]);
+    let fits = [("tcp-unilateral", "max_sessions = 8000"), ("tcp-bilateral", "max_sessions = 16")];
+    let site = site("buffer = \"1MiB\"", "", &fits);
+    assert_eq!(site.session_room(Role::Blue, &site.streams[1]), LEAST_ROOM_BYTES as usize);
+}
+
+#[test]
+fn a_host_s_default_buffer_holds_8192_sessions_and_no_more() {
+    let with = |sessions: u32| file("", "", &[("tcp-unilateral", &format!("max_sessions = {sessions}"))]);
+    assert!(parse_text(&with(8192)).is_ok());
+    assert_eq!(errors(&with(8193)).len(), 1);
+}
+
+#[test]
+fn a_bad_buffer_is_told_once() {
+    let found = errors(&file("", "buffer = \"2TiB\"", &[("tcp-unilateral", "max_sessions = 10000")]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].message().contains("`buffer` in [red] is out of range"), "{found:?}");
+}
+
+#[test]
+fn a_stream_of_unknown_type_is_not_told_to_be_udp() {
+    let found = errors(&file("", "", &[("tcp", "keepalive = \"60s\"")]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].message().contains("`type`"), "{found:?}");
+}
+
+#[test]
+fn a_reload_takes_over_streams_and_buffers_but_not_the_return_link() {
+    let text = GOOD
+        .replace("\"5s\"", "\"6s\"")
+        .replace("\"30s\"", "\"31s\"")
+        .replace("\"1MiB\"", "\"2MiB\"")
+        .replace("\"transparent\"", "\"off\"")
+        .replace("\"256MiB\"", "\"257MiB\"")
+        .replace("\"2GiB\"", "\"3GiB\"")
+        .replace("\"1Gbit/s\"", "\"2Gbit/s\"");
+    let change = diff(&good(), &parse_text(&text).unwrap().site);
+    let keys = vec!["connect_timeout", "keepalive", "buffer", "impersonate"];
+    assert_eq!(change.changed, [StreamChange { channel: 2, keys }]);
+    assert_eq!(change.live, ["blue.buffer", "red.buffer"]);
+    for role in [Role::Blue, Role::Red] {
+        assert_eq!(change.restart_needed_by(role).collect::<Vec<_>>(), ["link.return"]);
+    }
+    let burst = parse_text(&with("\"32KiB\"", "\"33KiB\"")).unwrap().site;
+    assert_eq!(diff(&good(), &burst).restart_needed, ["link.return"]);
+}
+
+/// The seed's examples and one for the web, as they stand in config/.
+#[test]
+fn the_ready_files_for_tcp_say_what_their_names_say() {
+    let read = |text: &str| parse_text(text).unwrap_or_else(|errors| panic!("{errors}"));
+    let plain = read(include_str!("../../../../config/syslog.toml"));
+    let status = read(include_str!("../../../../config/syslog-status.toml"));
+    let mysql = read(include_str!("../../../../config/mysql.toml"));
+    let https = read(include_str!("../../../../config/https.toml"));
+    let summary = |loaded: &Loaded| {
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        let [stream] = &loaded.site.streams[..] else { panic!("{:?}", loaded.site.streams) };
+        let mode = loaded.site.link.return_link.as_ref().map(|back| back.mode);
+        (mode, stream.kind, stream.source_port, stream.destination.to_string(), stream.max_sessions)
+    };
+    let (one_way, both_ways) = (StreamKind::TcpUnilateral, StreamKind::TcpBilateral);
+    assert_eq!(summary(&plain), (None, one_way, 514, "192.168.50.25:514".to_owned(), 1));
+    assert_eq!(summary(&status), (Some(ReturnMode::Status), one_way, 514, "192.168.50.25:514".to_owned(), 1));
+    assert_eq!(status.site.streams, plain.site.streams);
+    assert_eq!(summary(&mysql), (Some(ReturnMode::Full), both_ways, 3306, "192.168.222.250:3306".to_owned(), 3));
+    let sources: Vec<_> = mysql.site.streams[0].sources.iter().map(ToString::to_string).collect();
+    assert_eq!(sources, ["192.168.101.10/32", "192.168.101.11/32", "192.168.101.12/32"]);
+    let (mode, kind, port, destination, _) = summary(&https);
+    assert_eq!((mode, kind, port), (Some(ReturnMode::Full), both_ways, 443));
+    assert!(destination.ends_with(":443"), "{destination}");
+}

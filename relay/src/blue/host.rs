@@ -139,10 +139,7 @@ impl BlueHost {
         let link = self.counters.link();
         link.control().unmatched.set(counts.other.other + counts.other.malformed);
         link.control().headers_too_deep.set(counts.other.headers_too_deep);
-        match programs.link.counters() {
-            Ok(counts) => link.control().from_link.set(counts.dropped),
-            Err(error) => tracing::warn!("{error}"),
-        }
+        link.control().publish_program(&programs.link);
         for (slot, kernel) in counts.streams {
             let Some(entry) = self.table.get(slot as u16) else { continue };
             let to = entry.counters.control();

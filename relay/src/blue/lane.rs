@@ -234,14 +234,8 @@ impl<P: TxPort> Lane<P> {
         }
         *published = now;
         if let Some(to) = self.counters.lane(self.number) {
-            to.source_frames.set(now.source_frames);
-            to.repair_frames.set(now.repair_frames);
-            to.heartbeats.set(now.heartbeats);
-            to.bytes.set(now.frame_bytes);
-            to.blocks.set(now.blocks);
-            to.tx_full.set(now.tx_full);
+            to.publish(&now, (self.send_errors)(self.sender.port()));
             to.malformed.set(self.ingress.malformed());
-            to.send_errors.set((self.send_errors)(self.sender.port()));
         }
     }
 }

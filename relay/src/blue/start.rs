@@ -1,6 +1,5 @@
 //! Brings BLUE up: epoch, key, programs, sockets, lanes.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,24 +13,17 @@ use super::notice::{NOTICES_MAX, Notice};
 use super::table::Table;
 use super::tcp::{FeedSender, Listeners, feed};
 use super::udp::UdpIngress;
-use crate::config::{Driver, Encapsulation, Role, Site, Unmatched};
-use crate::host::{Chatter, Clock, Lanes, check_mtu, check_mtu_if_there, link_key, next_epoch, quiet};
+use crate::config::{Driver, Role, Site, Unmatched};
+use crate::host::{Chatter, Clock, Lanes, LinkEnd, LinkTx, XdpSending, link_key, next_epoch, quiet};
 use crate::link::socket::SocketTx;
-use crate::link::xdp::XdpTx;
 use crate::link::{Rate, Sender, SenderConfig, TxPort};
-use crate::packet::{BROADCAST, LinkHeader};
-use crate::steer::{BlueIngress, IngressOptions, SendingLink};
+use crate::steer::{BlueIngress, IngressOptions};
 use crate::telemetry::counters::{LinkName, SendCounters};
 use crate::telemetry::syslog::{Syslog, Target};
-use crate::wire::{Direction, FRAME_OVERHEAD, IP_UDP_LEN, LinkKey, symbol_size};
+use crate::wire::{Direction, LinkKey};
 use crate::xsk::interface::{self, InterfaceInfo};
-use crate::xsk::{RxConfig, RxSocket, TxConfig, TxSocket};
+use crate::xsk::{RxConfig, RxSocket};
 
-/// Lane n sends from this UDP port plus n: the start of the dynamic ports (RFC 6335, 6), so that RED's network card
-/// spreads lanes over its queues.
-const SOURCE_PORT_BASE: u16 = 49_152;
-/// Ethernet header, bytes.
-const ETHERNET_LEN: usize = 14;
 /// The least frames a lane sends from: 8 MiB of 2 KiB frames, 4 ms at 10 Gbit/s.
 const TX_FRAMES_MIN: usize = 4096;
 
@@ -56,7 +48,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let counters = Arc::new(SendCounters::new(Role::Blue, LinkName::Forward, lanes));
     let table = Arc::new(Table::new(&site, None, &counters)?);
     let (notices, notices_here) = bounded(NOTICES_MAX);
-    let epoch = next_epoch(&site.blue.state_dir)?;
+    let epoch = next_epoch(&site.blue.state_dir, Direction::Forward)?;
     quiet(&site.link.blue.interface);
     let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
     let queue_room = interfaces.as_ref().map_or(0, Interfaces::queue_room);
@@ -109,8 +101,7 @@ struct Interfaces {
 impl Interfaces {
     fn look(site: &Site) -> anyhow::Result<Self> {
         let zone = interface::info(&site.blue.interface).context("[blue] interface")?;
-        let link = interface::info(&site.link.blue.interface).context("[link.blue] interface")?;
-        check_mtu(&site.link, &site.link.blue, &link)?;
+        let link = LinkEnd::forward(&site.link, Role::Blue).interface()?;
         Ok(Self { zone, link })
     }
 
@@ -131,23 +122,12 @@ impl Interfaces {
 type Started = (Lanes<Order, Shared>, Vec<FeedSender>, Option<Programs>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
-    let link = &common.site.link;
-    check_mtu_if_there(link, &link.blue)?;
-    let symbol_bytes = symbol_size(usize::from(link.mtu), IP_UDP_LEN);
-    let from = SocketAddr::from((link.blue.address, 0));
-    let to = SocketAddr::from((link.red.address, link.port));
-    let port =
-        SocketTx::open(from, to, symbol_bytes + FRAME_OVERHEAD, tx_frames(&common.table)).with_context(|| {
-            format!(
-                "cannot send from {} ([link.blue] address) to {to}; give {} that address",
-                link.blue.address, link.blue.interface
-            )
-        })?;
+    let end = LinkEnd::forward(&common.site.link, Role::Blue);
+    let tx = LinkTx::<SocketTx>::open(&end, tx_frames(&common.table))?;
     let kernel = KernelSockets::new(&common.site.blue.interface).context("cannot make kernel sockets")?;
     let ingress = Ingress::new(Vec::new(), Some(kernel));
-    let errors = |port: &SocketTx| port.errors().0;
     let mut lanes = Lanes::default();
-    let feeds = vec![spawn(common, &mut lanes, port, symbol_bytes, ingress, errors)?];
+    let feeds = vec![spawn(common, &mut lanes, tx, ingress)?];
     lanes.wait_ready()?;
     Ok((lanes, feeds, None, "driver=socket mode=kernel".to_owned()))
 }
@@ -159,9 +139,10 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
         drop_other: site.blue.unmatched == Unmatched::Drop,
         ..IngressOptions::default()
     };
-    let link = SendingLink::attach(&site.link.blue.interface)?;
-    let mut ingress = BlueIngress::attach(&site.blue.interface, &options)?;
     let count = interfaces.lanes();
+    let end = LinkEnd::forward(&site.link, Role::Blue);
+    let link = XdpSending::open(&end, &interfaces.link, count, tx_frames(&common.table))?;
+    let mut ingress = BlueIngress::attach(&site.blue.interface, &options)?;
     let mut queues: Vec<Vec<RxSocket>> = (0..count).map(|_| Vec::new()).collect();
     for queue in 0..interfaces.zone.rx_queues {
         let socket = RxSocket::open(&interfaces.rx_config(&site.blue.interface, queue))?;
@@ -171,53 +152,25 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     let zone_mode = format!("{}/{}", ingress.mode(), queues[0][0].mode());
     let mut lanes = Lanes::default();
     let mut feeds = Vec::new();
-    let mut link_mode = String::new();
-    for (number, queues) in queues.into_iter().enumerate() {
-        let (port, symbol_bytes) = open_port(common, interfaces, number)?;
-        link_mode = format!("{}/{}", link.mode(), port.socket().mode());
+    for (number, (tx, queues)) in link.lanes.into_iter().zip(queues).enumerate() {
         // The kernel's sockets get few datagrams, and each flow of them one lane: the first.
         let kernel = (number == 0).then(|| KernelSockets::new(&site.blue.interface)).transpose();
         let ingress = Ingress::new(queues, kernel.context("cannot make kernel sockets")?);
-        feeds.push(spawn(common, &mut lanes, port, symbol_bytes, ingress, |_| 0)?);
+        feeds.push(spawn(common, &mut lanes, tx, ingress)?);
     }
     // Last, so that no datagram is taken before its lane runs.
     lanes.wait_ready()?;
     ingress.update(&common.table.rules())?;
     let events = ingress.take_events();
-    let obtained = format!("driver=xdp mode={zone_mode} link_mode={link_mode}");
-    Ok((lanes, feeds, Some(Programs { ingress, link, events }), obtained))
-}
-
-fn open_port(common: &Common, interfaces: &Interfaces, lane: usize) -> anyhow::Result<(XdpTx, usize)> {
-    let link = &common.site.link;
-    let mac = link.red.mac.unwrap_or(BROADCAST);
-    let (header, ip_overhead) = match link.encapsulation {
-        Encapsulation::Udp => {
-            let port = SOURCE_PORT_BASE + lane as u16;
-            let header =
-                LinkHeader::udp(interfaces.link.mac, mac, link.blue.address, link.red.address, port, link.port);
-            (header, IP_UDP_LEN)
-        }
-        Encapsulation::Ethernet => (LinkHeader::ethernet(interfaces.link.mac, mac), 0),
-    };
-    let mut config = TxConfig::new(&link.blue.interface, lane as u32);
-    config.frame_count = tx_frames(&common.table) as u32;
-    if usize::from(link.mtu) + ETHERNET_LEN > config.frame_size as usize {
-        config.frame_size = 4096;
-    }
-    // A packet lies in one frame: on a jumbo link symbols are as large as frames allow.
-    let mtu = usize::from(link.mtu).min(config.frame_size as usize - ETHERNET_LEN);
-    let socket = TxSocket::open(&config)?;
-    Ok((XdpTx::new(socket, header), symbol_size(mtu, ip_overhead)))
+    let obtained = format!("driver=xdp mode={zone_mode} link_mode={}", link.mode);
+    Ok((lanes, feeds, Some(Programs { ingress, link: link.program, events }), obtained))
 }
 
 fn spawn<P>(
     common: &Common,
     lanes: &mut Lanes<Order, Shared>,
-    port: P,
-    symbol_bytes: usize,
+    tx: LinkTx<P>,
     ingress: Ingress,
-    send_errors: fn(&P) -> u64,
 ) -> anyhow::Result<FeedSender>
 where
     P: TxPort + Send + 'static,
@@ -233,7 +186,7 @@ where
             epoch: common.epoch,
             direction: Direction::Forward,
             key: common.key.clone(),
-            symbol_bytes: symbol_bytes as u16,
+            symbol_bytes: tx.symbol_bytes,
             heartbeat_ns: link.heartbeat.as_nanos() as u64,
             rate: link.rate_bps.map(|bits_per_second| Rate { bits_per_second, burst_bytes: link.burst_bytes }),
         };
@@ -241,7 +194,7 @@ where
         let lane = Lane {
             number: lane,
             clock: common.clock,
-            sender: Sender::new(config, port),
+            sender: Sender::new(config, tx.port),
             ingress,
             udp: UdpIngress::new(lane, table, Arc::clone(&shared), common.notices.clone()),
             feed,
@@ -249,7 +202,7 @@ where
             counters: common.counters.link(),
             shared,
             ready,
-            send_errors,
+            send_errors: tx.send_errors,
         };
         move || lane.run()
     })?;

@@ -1,12 +1,18 @@
 //! What both hosts need around their lanes: a clock, a way to wait, mailboxes into lane threads, state that survives a
-//! restart, signals, and quiet link interfaces. Knows nothing of streams; `blue` and `red` stand on it.
+//! restart, signals, the ends of the links and a watch over them. Knows nothing of streams; `blue` and `red` stand on it.
+//!
+//! Everything about a link's end goes by its direction: BLUE sends on the forward link and receives on the return link,
+//! RED the other way round.
 
 mod channel;
 mod clock;
 mod control;
 mod lanes;
+mod link_end;
+mod link_rx;
+mod link_tx;
+mod link_watch;
 mod mailbox;
-mod mtu;
 mod open_files;
 mod quiet;
 mod report;
@@ -19,12 +25,15 @@ pub use channel::{byte_channel, encoder, sender_channel, tx_frames};
 pub use clock::Clock;
 pub use control::{Controlled, run};
 pub use lanes::{Lanes, Ready};
+pub use link_end::LinkEnd;
+pub use link_rx::{LinkPort, Queues, XdpReceiving, open_socket_rx};
+pub use link_tx::{LinkTx, XdpSending};
+pub use link_watch::{LinkWatch, SharedSeen};
 pub use mailbox::Mailbox;
-pub use mtu::{check_mtu, check_mtu_if_there};
 pub use open_files::raise_open_files;
 pub use quiet::quiet;
 pub use report::{Chatter, link_key, log_refused_reload, print_report, warn_not_carried};
-pub use state::{RedState, StateError, load_red, next_epoch, store_red};
+pub use state::{ReceiverState, StateError, next_epoch};
 pub use tcp_runtime::TcpRuntime;
 pub use udp_drops::UdpDrops;
 pub use wait::{Readiness, prepare_lane_thread, wait_until};

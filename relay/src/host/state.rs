@@ -1,4 +1,9 @@
-//! What must survive a restart: BLUE's last epoch, RED's newest epoch and what it saw of it.
+//! What must survive a restart: a sender's last epoch, a receiver's newest epoch and what it saw of it.
+//!
+//! | link | sender's file | receiver's file |
+//! | --- | --- | --- |
+//! | forward | `blue.epoch` | `red.epoch` |
+//! | return | `red-return.epoch` | `blue-return.epoch` |
 //!
 //! Files are replaced by rename, so that a crash leaves the old or the new one.
 
@@ -8,8 +13,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const BLUE_FILE: &str = "blue.epoch";
-const RED_FILE: &str = "red.epoch";
+use crate::wire::Direction;
 
 /// State could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +29,7 @@ pub enum StateError {
         source: io::Error,
     },
     /// The file is there but is not ours.
-    #[error("{path} is damaged: {what}; if no other relay uses it, remove it (RED will then accept any epoch)", path = path.display())]
+    #[error("{path} is damaged: {what}; if no other relay uses it, remove it (a receiver then accepts any epoch)", path = path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -34,10 +38,10 @@ pub enum StateError {
     },
 }
 
-/// BLUE's epoch for this start: the wall clock in seconds, but always above the last one. It is on disk before this
-/// returns, so that no epoch is ever used twice.
-pub fn next_epoch(state_dir: &Path) -> Result<u32, StateError> {
-    let path = state_dir.join(BLUE_FILE);
+/// The epoch of a sender for this start: the wall clock in seconds, but always above the last one. It is on disk before
+/// this returns, so that no epoch is ever used twice.
+pub fn next_epoch(state_dir: &Path, direction: Direction) -> Result<u32, StateError> {
+    let path = state_dir.join(sender_file(direction));
     let last: u32 = match read(&path)? {
         None => 0,
         Some(text) => text.trim().parse().map_err(|_| damaged(&path, "not a number"))?,
@@ -49,34 +53,53 @@ pub fn next_epoch(state_dir: &Path) -> Result<u32, StateError> {
     Ok(epoch)
 }
 
-/// What RED remembers.
+/// What a receiver remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RedState {
+pub struct ReceiverState {
     /// The newest epoch seen; no older one is accepted.
     pub epoch: u32,
     /// Lanes of that epoch, and the packet number below which everything was seen.
     pub floors: Vec<(u16, u64)>,
 }
 
-/// RED's state, empty where there is none.
-pub fn load_red(state_dir: &Path) -> Result<RedState, StateError> {
-    let path = state_dir.join(RED_FILE);
-    let Some(text) = read(&path)? else { return Ok(RedState::default()) };
-    parse_red(&text).ok_or_else(|| damaged(&path, "not an epoch and its lanes"))
+/// A receiver's state, empty where there is none.
+pub fn load_receiver(state_dir: &Path, direction: Direction) -> Result<ReceiverState, StateError> {
+    let path = state_dir.join(receiver_file(direction));
+    let Some(text) = read(&path)? else { return Ok(ReceiverState::default()) };
+    parse_receiver(&text).ok_or_else(|| damaged(&path, "not an epoch and its lanes"))
 }
 
-/// Replaces RED's state. A new epoch is worth an fsync; floors alone are not, since they only matter after a crash of
+/// Replaces a receiver's state. A new epoch is worth an fsync; floors alone are not, since they only matter after a crash of
 /// this process, not of the machine.
-pub fn store_red(state_dir: &Path, state: &RedState, durable: bool) -> Result<(), StateError> {
+pub fn store_receiver(
+    state_dir: &Path,
+    direction: Direction,
+    state: &ReceiverState,
+    durable: bool,
+) -> Result<(), StateError> {
     let mut text = format!("epoch {}\n", state.epoch);
     for (lane, floor) in &state.floors {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "lane {lane} {floor}");
     }
-    write(&state_dir.join(RED_FILE), &text, durable)
+    write(&state_dir.join(receiver_file(direction)), &text, durable)
 }
 
-fn parse_red(text: &str) -> Option<RedState> {
+const fn sender_file(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "blue.epoch",
+        Direction::Return => "red-return.epoch",
+    }
+}
+
+const fn receiver_file(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "red.epoch",
+        Direction::Return => "blue-return.epoch",
+    }
+}
+
+fn parse_receiver(text: &str) -> Option<ReceiverState> {
     let mut lines = text.lines();
     let epoch = lines.next()?.strip_prefix("epoch ")?.parse().ok()?;
     let floors = lines
@@ -85,7 +108,7 @@ fn parse_red(text: &str) -> Option<RedState> {
             Some((lane.parse().ok()?, floor.parse().ok()?))
         })
         .collect::<Option<_>>()?;
-    Some(RedState { epoch, floors })
+    Some(ReceiverState { epoch, floors })
 }
 
 fn read(path: &Path) -> Result<Option<String>, StateError> {
@@ -146,30 +169,51 @@ mod tests {
     #[test]
     fn epochs_always_rise() {
         let folder = Folder::new("epochs");
-        let first = next_epoch(&folder.0).expect("writable");
-        let second = next_epoch(&folder.0).expect("writable");
+        let first = next_epoch(&folder.0, Direction::Forward).expect("writable");
+        let second = next_epoch(&folder.0, Direction::Forward).expect("writable");
         assert!(second > first, "two starts in one second");
         let ahead = first + 1_000_000;
-        fs::write(folder.0.join(BLUE_FILE), ahead.to_string()).expect("writable");
-        assert_eq!(next_epoch(&folder.0).expect("writable"), ahead + 1, "a clock that was set back");
+        fs::write(folder.0.join("blue.epoch"), ahead.to_string()).expect("writable");
+        assert_eq!(
+            next_epoch(&folder.0, Direction::Forward).expect("writable"),
+            ahead + 1,
+            "a clock that was set back"
+        );
     }
 
     #[test]
-    fn red_reads_what_it_wrote() {
-        let folder = Folder::new("red");
-        assert_eq!(load_red(&folder.0).expect("none yet"), RedState::default());
-        let state = RedState { epoch: 77, floors: vec![(0, 12_345_678_901), (3, 5)] };
-        store_red(&folder.0, &state, true).expect("writable");
-        assert_eq!(load_red(&folder.0).expect("readable"), state);
+    fn a_receiver_reads_what_it_wrote() {
+        let folder = Folder::new("receiver");
+        assert_eq!(load_receiver(&folder.0, Direction::Forward).expect("none yet"), ReceiverState::default());
+        let state = ReceiverState { epoch: 77, floors: vec![(0, 12_345_678_901), (3, 5)] };
+        store_receiver(&folder.0, Direction::Forward, &state, true).expect("writable");
+        assert_eq!(load_receiver(&folder.0, Direction::Forward).expect("readable"), state);
+    }
+
+    /// Both hosts may share a folder, on a machine that plays both.
+    #[test]
+    fn every_end_has_a_file_of_its_own() {
+        let folder = Folder::new("files");
+        for (direction, epoch) in [(Direction::Forward, 7), (Direction::Return, 9)] {
+            next_epoch(&folder.0, direction).expect("writable");
+            let state = ReceiverState { epoch, floors: Vec::new() };
+            store_receiver(&folder.0, direction, &state, false).expect("writable");
+        }
+        assert_eq!(load_receiver(&folder.0, Direction::Forward).expect("readable").epoch, 7);
+        assert_eq!(load_receiver(&folder.0, Direction::Return).expect("readable").epoch, 9);
+        let entries = fs::read_dir(&folder.0).expect("there").map(|entry| entry.expect("there").file_name());
+        let mut names: Vec<_> = entries.collect();
+        names.sort();
+        assert_eq!(names, ["blue-return.epoch", "blue.epoch", "red-return.epoch", "red.epoch"]);
     }
 
     #[test]
     fn damage_is_said_with_the_path() {
         let folder = Folder::new("damage");
-        fs::write(folder.0.join(BLUE_FILE), "yesterday").expect("writable");
-        fs::write(folder.0.join(RED_FILE), "epoch 5\nlane x").expect("writable");
-        let blue = next_epoch(&folder.0).expect_err("damaged").to_string();
+        fs::write(folder.0.join("blue.epoch"), "yesterday").expect("writable");
+        fs::write(folder.0.join("red.epoch"), "epoch 5\nlane x").expect("writable");
+        let blue = next_epoch(&folder.0, Direction::Forward).expect_err("damaged").to_string();
         assert!(blue.contains("blue.epoch is damaged"), "{blue}");
-        assert!(load_red(&folder.0).is_err());
+        assert!(load_receiver(&folder.0, Direction::Forward).is_err());
     }
 }

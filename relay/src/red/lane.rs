@@ -1,17 +1,15 @@
 //! A RED lane thread: from its RX queue of the link to its way into the zone.
 
 use std::os::fd::AsFd as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::port::LinkPort;
 use super::replay::Replay;
 use super::table::Table;
-use crate::host::{Clock, Mailbox, Readiness, Ready, RedState, prepare_lane_thread, wait_until};
-use crate::link::{LinkLoss, Nanos, Receiver, ReceiverCounters};
+use crate::host::{Clock, LinkPort, Mailbox, Readiness, Ready, SharedSeen, prepare_lane_thread, wait_until};
+use crate::link::{Nanos, Receiver};
 use crate::telemetry::counters::{Lanes, ReceiveLink};
-use crate::telemetry::reasons::FrameDropped;
 
 /// Frames taken at once: enough to spread the cost of a wake-up, few enough that what they hold leaves soon.
 const BATCH: usize = 64;
@@ -31,26 +29,6 @@ pub enum Order {
     Stop,
 }
 
-/// What a lane has seen of the link.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// Newest epoch and its lanes.
-    pub state: RedState,
-    /// When the last genuine frame came, on the process's clock.
-    pub last_frame_at: Option<Nanos>,
-    /// BLUE's heartbeat period.
-    pub heartbeat_ns: Nanos,
-    /// What the link lost since the control thread last looked.
-    pub loss: LinkLoss,
-}
-
-/// What a lane shares with the control thread.
-#[derive(Debug, Default)]
-pub struct Shared {
-    /// Written by the lane every 100 ms, and never waited for there.
-    pub seen: Mutex<Seen>,
-}
-
 /// Everything that a lane owns.
 pub struct Lane<P> {
     /// Its number.
@@ -68,7 +46,7 @@ pub struct Lane<P> {
     /// The link's counters.
     pub counters: Arc<Lanes<ReceiveLink>>,
     /// What the control thread reads.
-    pub shared: Arc<Shared>,
+    pub seen: Arc<SharedSeen>,
     /// Set once the lane runs.
     pub ready: Ready,
 }
@@ -130,47 +108,9 @@ impl<P: LinkPort> Lane<P> {
     }
 
     fn share(&mut self) {
-        self.publish(&self.receiver.counters());
-        let loss = self.receiver.take_link_loss();
-        let mut seen = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.state.epoch = self.receiver.epoch();
-        seen.state.floors.clear();
-        seen.state.floors.extend(self.receiver.packet_floors());
-        seen.last_frame_at = self.receiver.last_frame_at();
-        seen.heartbeat_ns = self.receiver.heartbeat_ns();
-        seen.loss.expected_frames += loss.expected_frames;
-        seen.loss.missing_frames += loss.missing_frames;
-        seen.loss.longest_burst_frames = seen.loss.longest_burst_frames.max(loss.longest_burst_frames);
-    }
-
-    fn publish(&self, now: &ReceiverCounters) {
-        let Some(to) = self.counters.lane(self.number) else { return };
-        to.accepted.set(now.frames);
-        to.bytes.set(now.frame_bytes);
-        to.heartbeats.set(now.heartbeats);
-        to.unneeded.set(now.unneeded);
-        to.blocks_complete.set(now.blocks_complete);
-        to.blocks_recovered.set(now.blocks_recovered);
-        to.blocks_abandoned.set(now.blocks_abandoned);
-        to.symbols_recovered.set(now.symbols_recovered);
-        to.symbols_lost.set(now.symbols_lost);
-        to.records_broken.set(now.records_broken);
-        for (reason, count) in [
-            (FrameDropped::Malformed, now.malformed),
-            (FrameDropped::Version, now.version),
-            (FrameDropped::Unsealed, now.unsealed),
-            (FrameDropped::SealedWithoutKey, now.sealed_without_key),
-            (FrameDropped::BadTag, now.bad_tag),
-            (FrameDropped::Replayed, now.replayed),
-            (FrameDropped::OldEpoch, now.old_epoch),
-            (FrameDropped::UnknownChannel, now.unknown_channel),
-            (FrameDropped::ForeignLane, now.foreign_lane),
-            (FrameDropped::Oversize, now.oversize),
-            (FrameDropped::Contradiction, now.contradictions),
-            (FrameDropped::PoolFull, now.pool_full),
-            (FrameDropped::Overflow, self.port.overflow()),
-        ] {
-            to.dropped.of(reason).set(count);
+        if let Some(to) = self.counters.lane(self.number) {
+            to.publish(&self.receiver.counters(), self.port.overflow());
         }
+        self.seen.note(&mut self.receiver);
     }
 }

@@ -17,7 +17,6 @@ mod lane;
 mod memory;
 pub mod neighbour;
 mod notice;
-mod port;
 mod promise;
 mod replay;
 mod start;

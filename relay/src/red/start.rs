@@ -1,6 +1,5 @@
 //! Brings RED up: key, state, programs, sockets, lanes.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,28 +8,24 @@ use crossbeam_channel::bounded;
 
 use super::egress::{Egress, XdpEgress};
 use super::host::RedHost;
-use super::lane::{Lane, Order, Shared};
+use super::lane::{Lane, Order};
 use super::neighbour::Neighbours;
 use super::notice::{NOTICES_MAX, Notice};
-use super::port::{LinkPort, Queues};
 use super::replay::Replay;
 use super::table::Table;
 use super::tcp::Deliveries;
-use crate::config::{Driver, Encapsulation, Role, Site};
+use crate::config::{Driver, Role, Site};
 use crate::host::{
-    Chatter, Clock, Lanes, RedState, TcpRuntime, check_mtu, check_mtu_if_there, link_key, load_red, quiet,
-    raise_open_files, store_red,
+    Chatter, Clock, Lanes, LinkEnd, LinkPort, LinkWatch, ReceiverState, SharedSeen, TcpRuntime, XdpReceiving, link_key,
+    open_socket_rx, quiet, raise_open_files,
 };
-use crate::link::socket::SocketRx;
-use crate::link::xdp::XdpRx;
 use crate::link::{Claim, Receiver, ReceiverConfig};
-use crate::packet;
-use crate::steer::{self, ReceivingLink};
+use crate::steer::ReceivingLink;
 use crate::telemetry::counters::{LinkName, ReceiveCounters};
 use crate::telemetry::syslog::{Syslog, Target};
-use crate::wire::{Direction, IP_UDP_LEN, LinkKey, symbol_size};
+use crate::wire::{Direction, LinkKey};
 use crate::xsk::interface::{self, InterfaceInfo};
-use crate::xsk::{RxConfig, RxSocket, TxConfig, TxSocket};
+use crate::xsk::{TxConfig, TxSocket};
 
 /// Memory for symbols that wait, per lane: at 10 Gbit/s it is 50 ms of link, far more than any `hold`.
 const POOL_BYTES: usize = 64 << 20;
@@ -46,7 +41,8 @@ struct Common {
     claim: Claim,
     deliveries: Deliveries,
     clock: Clock,
-    state: RedState,
+    /// What was seen of the link before this start.
+    remembered: ReceiverState,
     table: Arc<Table>,
     counters: Arc<ReceiveCounters>,
     notices: crossbeam_channel::Sender<Notice>,
@@ -58,9 +54,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     crate::host::warn_not_carried(&site);
     let interfaces = if site.red.driver == Driver::Socket { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);
-    let state = load_red(&site.red.state_dir)?;
-    // Finds out now, not at the first new epoch, that the folder cannot be written.
-    store_red(&site.red.state_dir, &state, false)?;
+    let watch = LinkWatch::start(&site.red.state_dir, Direction::Forward)?;
     raise_open_files(site.streams.iter().map(|stream| u64::from(stream.max_sessions)).sum());
     let counters = Arc::new(ReceiveCounters::new(Role::Red, LinkName::Forward, lanes));
     let neighbours = interfaces.as_ref().map(|_| Neighbours::start(&site.red.interface)).transpose()?;
@@ -73,7 +67,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         claim: Claim::first(),
         deliveries: Deliveries::new(runtime.handle().clone(), notices.clone()),
         clock: Clock::default(),
-        state: state.clone(),
+        remembered: watch.remembered().clone(),
         table,
         counters,
         notices,
@@ -83,7 +77,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
     };
-    tracing::info!(lanes, epoch_min = state.epoch, "{obtained}");
+    tracing::info!(lanes, epoch_min = watch.epoch(), "{obtained}");
     let syslog = Syslog::start(Target::resolve(common.site.red.syslog.as_ref())).context("cannot start syslog")?;
     let host = RedHost {
         path: path.to_owned(),
@@ -98,8 +92,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         syslog,
         obtained,
         clock: common.clock,
-        state,
-        watch: super::host::Watch::default(),
+        watch,
+        files: super::host::Files::default(),
         chatter: Chatter::default(),
     };
     host.announce_start();
@@ -115,8 +109,7 @@ struct Interfaces {
 impl Interfaces {
     fn look(site: &Site) -> anyhow::Result<Self> {
         let zone = interface::info(&site.red.interface).context("[red] interface")?;
-        let link = interface::info(&site.link.red.interface).context("[link.red] interface")?;
-        check_mtu(&site.link, &site.link.red, &link)?;
+        let link = LinkEnd::forward(&site.link, Role::Red).interface()?;
         Ok(Self { zone, link })
     }
 
@@ -125,15 +118,10 @@ impl Interfaces {
     }
 }
 
-type Started = (Lanes<Order, Shared>, Option<ReceivingLink>, String);
+type Started = (Lanes<Order, SharedSeen>, Option<ReceivingLink>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
-    let link = &common.site.link;
-    check_mtu_if_there(link, &link.red)?;
-    let at = SocketAddr::from((link.red.address, link.port));
-    let port = SocketRx::open(at).with_context(|| {
-        format!("cannot receive at {at} ([link.red] address and [link] port); give {} that address", link.red.interface)
-    })?;
+    let port = open_socket_rx(&LinkEnd::forward(&common.site.link, Role::Red))?;
     let mut lanes = Lanes::default();
     spawn(common, &mut lanes, port, Egress::new(None))?;
     lanes.wait_ready()?;
@@ -141,29 +129,17 @@ fn start_socket(common: &Common) -> anyhow::Result<Started> {
 }
 
 fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started> {
-    let link = &common.site.link;
-    let (steered, stripped) = match link.encapsulation {
-        Encapsulation::Udp => (steer::Encapsulation::Udp, packet::Encapsulation::Udp),
-        Encapsulation::Ethernet => (steer::Encapsulation::Ethernet, packet::Encapsulation::Ethernet),
-    };
-    let mut program = ReceivingLink::attach(&link.red.interface, link.port, steered)?;
-    let count = interfaces.lanes();
-    let mut queues: Vec<Vec<XdpRx>> = (0..count).map(|_| Vec::new()).collect();
-    for queue in 0..interfaces.link.rx_queues {
-        let socket = RxSocket::open(&RxConfig::one_of(&link.red.interface, queue, interfaces.link.rx_queues))?;
-        program.register(queue, std::os::fd::AsFd::as_fd(&socket))?;
-        queues[queue as usize % count].push(XdpRx::new(socket, stripped));
-    }
-    let link_mode = format!("{}/{}", program.mode(), queues[0][0].socket().mode());
+    let end = LinkEnd::forward(&common.site.link, Role::Red);
+    let link = XdpReceiving::open(&end, &interfaces.link, interfaces.lanes())?;
     let mut lanes = Lanes::default();
     let mut zone_mode = String::new();
-    for (number, queues) in queues.into_iter().enumerate() {
+    for (number, queues) in link.lanes.into_iter().enumerate() {
         let xdp = open_zone(common, &interfaces.zone, number)?;
         zone_mode = xdp.socket.mode().to_string();
-        spawn(common, &mut lanes, Queues(queues), Egress::new(Some(xdp)))?;
+        spawn(common, &mut lanes, queues, Egress::new(Some(xdp)))?;
     }
     lanes.wait_ready()?;
-    Ok((lanes, Some(program), format!("driver=xdp mode={link_mode} zone_mode={zone_mode}")))
+    Ok((lanes, Some(link.program), format!("driver=xdp mode={} zone_mode={zone_mode}", link.mode)))
 }
 
 fn open_zone(common: &Common, zone: &InterfaceInfo, lane: usize) -> anyhow::Result<XdpEgress> {
@@ -176,24 +152,23 @@ fn open_zone(common: &Common, zone: &InterfaceInfo, lane: usize) -> anyhow::Resu
     Ok(XdpEgress { socket: TxSocket::open(&config)?, mac: zone.mac, mtu })
 }
 
-fn spawn<P>(common: &Common, lanes: &mut Lanes<Order, Shared>, port: P, egress: Egress) -> anyhow::Result<()>
+fn spawn<P>(common: &Common, lanes: &mut Lanes<Order, SharedSeen>, port: P, egress: Egress) -> anyhow::Result<()>
 where
     P: LinkPort + Send + 'static,
 {
     let link = &common.site.link;
-    let ip_overhead = if link.encapsulation == Encapsulation::Udp { IP_UDP_LEN } else { 0 };
     let mut receiver = Receiver::new(ReceiverConfig {
         claim: common.claim.another().context("more queues than receivers can share a link")?,
         key: common.key.clone(),
         direction: Direction::Forward,
-        epoch_min: common.state.epoch,
-        packet_floors: common.state.floors.clone(),
-        symbol_bytes: symbol_size(usize::from(link.mtu), ip_overhead) as u16,
+        epoch_min: common.remembered.epoch,
+        packet_floors: common.remembered.floors.clone(),
+        symbol_bytes: LinkEnd::forward(link, Role::Red).symbol_bytes(),
         hold_ns: link.fec.hold.as_nanos() as u64,
         pool_bytes: POOL_BYTES,
     });
     receiver.set_channels(common.table.channels());
-    lanes.spawn(None, |number, mailbox, shared, ready| {
+    lanes.spawn(None, |number, mailbox, seen, ready| {
         let lane = Lane {
             number,
             clock: common.clock,
@@ -208,7 +183,7 @@ where
             ),
             mailbox,
             counters: common.counters.link(),
-            shared,
+            seen,
             ready,
         };
         move || lane.run()

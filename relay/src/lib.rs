@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod fec;
 pub mod host;
+pub mod lane;
 pub mod link;
 pub mod packet;
 pub mod red;

@@ -1,22 +1,25 @@
 //! BLUE's control thread: reloads, counters, notices.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::lane::{Order, Shared};
 use super::notice::Notice;
-use super::start::tx_frames;
-use super::table::{Entry, Table};
+use super::return_link::ReturnLink;
+use super::source::Shared;
+use super::table::Table;
 use super::tcp::Listeners;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Controlled, Lanes, UdpDrops, print_report};
+use crate::host::{Chatter, Controlled, Lanes, UdpDrops, print_report, tx_frames};
+use crate::lane::SendingOrder;
 use crate::steer::{BlueIngress, DropEvent, DropReason, Events, SendingLink};
+use crate::tcp::Memory;
 use crate::telemetry::counters::SendCounters;
-use crate::telemetry::reasons::SendRefused;
+use crate::telemetry::reasons::{ReceiveRefused, SendRefused};
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::{Event, Kind, Syslog, Target};
 
@@ -48,7 +51,11 @@ pub struct BlueHost {
     /// All counters.
     pub counters: Arc<SendCounters>,
     /// The lanes.
-    pub lanes: Lanes<Order, Shared>,
+    pub lanes: Lanes<SendingOrder<Table>, Shared>,
+    /// The return link, if there is one.
+    pub return_link: Option<ReturnLink>,
+    /// Where what waits for clients counts.
+    pub memory: Arc<Memory>,
     /// The TCP streams' listeners, until BLUE stops.
     pub listeners: Option<Listeners>,
     /// The XDP programs, with `driver = "xdp"`.
@@ -69,6 +76,8 @@ pub struct BlueHost {
     pub queue_room: u64,
     /// By slot: what overflowed.
     pub overflow: HashMap<u16, Overflow>,
+    /// The digest of RED's streams that was told to differ from ours.
+    pub differs_from: Option<u64>,
     /// Limits log lines about single packets.
     pub chatter: Chatter,
 }
@@ -82,18 +91,61 @@ impl BlueHost {
     fn notices(&mut self) {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
-                Notice::Refused { slot, source, reason } => {
-                    let text = match reason {
-                        SendRefused::SessionLimit => "new session refused: the stream has max_sessions already",
-                        _ => "datagram dropped: source not allowed",
-                    };
-                    self.tell_refused(slot, source, reason.name(), text);
+                Notice::Refused { slot, source, reason } => self.refused(slot, source, reason),
+                Notice::SessionBroken { slot, source, session, reason } => {
+                    self.session_broken(slot, source, &session, &reason);
+                }
+                Notice::NotStatus { slot } => self.not_status(slot),
+                Notice::NewEpoch(epoch) => {
+                    if let Some(link) = &mut self.return_link {
+                        self.syslog.send(link.peer_started(epoch));
+                    }
+                }
+                Notice::Stopping => self.return_link.iter_mut().for_each(ReturnLink::peer_stops),
+                Notice::TablesDiffer(digest) => {
+                    if self.differs_from.replace(digest) != Some(digest) {
+                        tracing::warn!("RED's streams differ from this host's; use the same site file on both hosts");
+                    }
                 }
             }
         }
     }
 
-    fn tell_refused(&mut self, slot: u16, source: std::net::SocketAddr, reason: &'static str, text: &str) {
+    fn refused(&mut self, slot: u16, source: SocketAddr, reason: SendRefused) {
+        let is_tcp = self.table.get(slot).is_some_and(|entry| entry.kind.is_tcp());
+        let text = match reason {
+            SendRefused::SessionLimit => "new session refused: the stream has max_sessions already",
+            SendRefused::OpenFailed => "client dropped: RED cannot connect to the destination",
+            SendRefused::OpenTimeout => "client dropped: RED did not answer in time",
+            _ if is_tcp => "connection dropped: source not allowed",
+            _ => "datagram dropped: source not allowed",
+        };
+        self.tell_refused(slot, source, reason.name(), text);
+    }
+
+    fn session_broken(&mut self, slot: u16, source: SocketAddr, session: &str, reason: &str) {
+        let Some(entry) = self.table.get(slot) else { return };
+        if self.chatter.admit() {
+            tracing::warn!(stream = %entry.name, %source, session, "session broken off: {reason}");
+        }
+        self.syslog.send(Event {
+            stream: Some(entry.name.clone()),
+            source: Some(source.ip()),
+            ..Event::new(Kind::SessionAborted, "aborted", format!("session {session} broken off: {reason}"))
+        });
+    }
+
+    fn not_status(&mut self, slot: u16) {
+        let Some(entry) = self.table.get(slot) else { return };
+        let text = "dropped what came over the return link: it is no status, and the link may carry nothing else";
+        if self.chatter.admit() {
+            tracing::error!(stream = %entry.name, "{text}");
+        }
+        let event = Event::new(Kind::Drop, ReceiveRefused::NotStatus.name(), text);
+        self.syslog.send(Event { stream: Some(entry.name.clone()), ..event });
+    }
+
+    fn tell_refused(&mut self, slot: u16, source: SocketAddr, reason: &'static str, text: &str) {
         let Some(entry) = self.table.get(slot) else { return };
         if self.chatter.admit() {
             tracing::warn!(stream = %entry.name, %source, port = entry.port, reason, "{text}");
@@ -126,7 +178,7 @@ impl BlueHost {
     /// a ring, or found no room there. It does not wait if the queues were empty meanwhile, or if no lane runs any more.
     fn read_programs(&mut self) {
         let Some(programs) = &self.programs else {
-            return self.table.tcp().for_each(|(_, entry)| count_refused(entry, 0));
+            return self.table.tcp().for_each(|(_, entry)| entry.clients.publish(entry.counters.control(), 0));
         };
         let emptied = self.were_queues_empty();
         let waiting_max = if emptied { 0 } else { self.queue_room };
@@ -143,7 +195,7 @@ impl BlueHost {
         for (slot, kernel) in counts.streams {
             let Some(entry) = self.table.get(slot as u16) else { continue };
             let to = entry.counters.control();
-            count_refused(entry, kernel.refused_source);
+            entry.clients.publish(to, kernel.refused_source);
             to.refused.of(SendRefused::NoSocket).set(kernel.no_socket);
             let index = slot as usize;
             if self.allowed_before.len() <= index {
@@ -180,19 +232,23 @@ impl BlueHost {
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.one_line());
         }
-        crate::host::warn_not_carried(&loaded.site);
         let change = config::diff(&self.site, &loaded.site);
         for key in change.restart_needed_by(Role::Blue) {
             tracing::warn!(key, "changed in the site file, but takes effect only at the next start");
         }
-        let table = Arc::new(Table::new(&loaded.site, Some(&self.table), &self.counters)?);
+        let return_counters = self.return_link.as_ref().map(ReturnLink::counters);
+        let table = Arc::new(Table::new(&loaded.site, Some(&self.table), &self.counters, return_counters)?);
         anyhow::ensure!(
-            tx_frames(&table) <= self.tx_frames,
+            tx_frames(&table.sender_channels()) <= self.tx_frames,
             "the new `protect` needs more transmit frames than there are; restart to use it"
         );
         // Lanes first: a stream that they do not know yet must not get datagrams.
+        if let Some(link) = &self.return_link {
+            link.set_table(&table)?;
+        }
         let encoder = table.encoder();
-        self.lanes.order_all(|| Order::Table(Arc::clone(&table), encoder.share()))?;
+        self.lanes.order_all(|| SendingOrder::Table(Arc::clone(&table), table.sender_channels(), encoder.share()))?;
+        self.memory.set_max(loaded.site.blue.buffer_bytes);
         if let Some(programs) = &mut self.programs {
             programs.ingress.update(&table.rules())?;
         }
@@ -210,19 +266,13 @@ impl BlueHost {
             "reloaded: streams and source lists are in force"
         );
         self.table = table;
+        self.differs_from = None;
         self.site.streams = loaded.site.streams;
+        self.site.blue.buffer_bytes = loaded.site.blue.buffer_bytes;
         self.site.blue.interval = loaded.site.blue.interval;
         self.site.blue.syslog = loaded.site.blue.syslog;
         Ok(())
     }
-}
-
-/// Counts who was refused before any lane saw it: packets by the XDP program, clients when they connected.
-fn count_refused(entry: &Entry, by_program: u64) {
-    let [by_source, by_limit] = entry.refused_clients();
-    let to = entry.counters.control();
-    to.refused.of(SendRefused::Source).set(by_program + by_source);
-    to.refused.of(SendRefused::SessionLimit).set(by_limit);
 }
 
 impl Controlled for BlueHost {
@@ -236,12 +286,20 @@ impl Controlled for BlueHost {
     fn report(&mut self, occasion: Occasion) {
         self.read_overflow();
         print_report(occasion, &self.counters.samples(), &self.obtained);
+        if let Some(link) = &mut self.return_link {
+            link.report(occasion);
+        }
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
         self.drop_events();
         self.read_programs();
         self.notices();
+        if let Some(link) = &mut self.return_link
+            && let Some(event) = link.tick()?
+        {
+            self.syslog.send(event);
+        }
         self.lanes.check()
     }
 
@@ -253,7 +311,10 @@ impl Controlled for BlueHost {
         self.read_overflow();
         // No connection hands over anything more.
         drop(self.listeners.take());
-        self.lanes.stop(|| Order::Stop);
+        self.lanes.stop(|| SendingOrder::Stop);
+        if let Some(link) = &mut self.return_link {
+            link.stop();
+        }
         self.notices();
         // Twice: what was not taken since the first look will not be taken any more.
         self.read_programs();

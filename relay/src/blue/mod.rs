@@ -5,15 +5,18 @@
 //!  [XDP] -> AF_XDP queue -> Ingress -> UdpIngress (session, limits) -> link::Sender -> AF_XDP queue
 //!        -> kernel socket ---^  fragments, or everything with driver = "socket"     -> or UDP socket
 //!
+//!  return link, if there is one -> link::Receiver -> Answers (status, data) -> connections of clients
+//!
 //!  control thread: signals, reload, counters, drop events -> log and syslog
 //! ```
 //!
-//! Never receives anything from the link, and never tells RED where to deliver.
+//! Never receives anything from the forward link, and never tells RED where to deliver.
 
 mod host;
 mod ingress;
-mod lane;
 mod notice;
+mod return_link;
+mod source;
 mod start;
 mod table;
 mod tcp;

@@ -1,31 +1,33 @@
 //! Brings BLUE up: epoch, key, programs, sockets, lanes.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use anyhow::Context as _;
 use crossbeam_channel::bounded;
 
 use super::host::{BlueHost, Programs};
 use super::ingress::{Ingress, KernelSockets};
-use super::lane::{Lane, Order, Shared};
 use super::notice::{NOTICES_MAX, Notice};
+use super::return_link;
+use super::source::{Shared, Source};
 use super::table::Table;
-use super::tcp::{FeedSender, Listeners, feed};
+use super::tcp::{Clients, Listeners};
 use super::udp::UdpIngress;
 use crate::config::{Driver, Role, Site, Unmatched};
-use crate::host::{Chatter, Clock, Lanes, LinkEnd, LinkTx, XdpSending, link_key, next_epoch, quiet};
+use crate::host::{
+    Chatter, Clock, Lanes, LinkEnd, LinkTx, XdpSending, link_key, next_epoch, quiet, raise_open_files, tx_frames,
+};
+use crate::lane::{SendingLane, SendingOrder};
 use crate::link::socket::SocketTx;
 use crate::link::{Rate, Sender, SenderConfig, TxPort};
 use crate::steer::{BlueIngress, IngressOptions};
+use crate::tcp::{Carries, FeedSender, Memory, feed};
 use crate::telemetry::counters::{LinkName, SendCounters};
 use crate::telemetry::syslog::{Syslog, Target};
 use crate::wire::{Direction, LinkKey};
 use crate::xsk::interface::{self, InterfaceInfo};
 use crate::xsk::{RxConfig, RxSocket};
-
-/// The least frames a lane sends from: 8 MiB of 2 KiB frames, 4 ms at 10 Gbit/s.
-const TX_FRAMES_MIN: usize = 4096;
 
 /// What all lanes have in common.
 struct Common {
@@ -41,24 +43,36 @@ struct Common {
 /// Starts everything; datagrams flow when it returns.
 pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let key = link_key(&site)?;
-    crate::host::warn_not_carried(&site);
     let socket_driver = site.blue.driver == Driver::Socket;
     let interfaces = if socket_driver { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);
     let counters = Arc::new(SendCounters::new(Role::Blue, LinkName::Forward, lanes));
-    let table = Arc::new(Table::new(&site, None, &counters)?);
+    let return_counters = return_link::return_counters(&site);
+    let table = Arc::new(Table::new(&site, None, &counters, return_counters.as_deref())?);
+    raise_open_files(table.tcp().map(|(_, entry)| u64::from(entry.limit.max())).sum());
     let (notices, notices_here) = bounded(NOTICES_MAX);
     let epoch = next_epoch(&site.blue.state_dir, Direction::Forward)?;
     quiet(&site.link.blue.interface);
     let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
+    let returns =
+        return_link::start(&common.site, &common.key, common.clock, &common.table, return_counters, &common.notices)?;
+    let (return_link, answers) = returns.unzip();
     let queue_room = interfaces.as_ref().map_or(0, Interfaces::queue_room);
     let (running, feeds, programs, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
     };
-    let tx_frames = tx_frames(&common.table);
-    let zone = &common.site.blue.interface;
-    let listeners = Listeners::new(zone, Arc::clone(&common.table), feeds, common.notices.clone(), common.clock);
+    let tx_frames = tx_frames(&common.table.sender_channels());
+    let memory = Memory::new(common.site.blue.buffer_bytes);
+    let shared = Clients {
+        table: RwLock::new(Arc::clone(&common.table)),
+        lanes: feeds,
+        answers,
+        memory: Arc::clone(&memory),
+        notices: common.notices.clone(),
+        clock: common.clock,
+    };
+    let listeners = Listeners::new(&common.site.blue.interface, shared);
     let mut listeners = listeners.context("cannot start the runtime of TCP connections")?;
     listeners.set_table(&common.table)?;
     tracing::info!(epoch, lanes, "{obtained}");
@@ -69,6 +83,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         table: common.table,
         counters: common.counters,
         lanes: running,
+        return_link,
+        memory,
         listeners: Some(listeners),
         programs,
         notices: notices_here,
@@ -79,17 +95,11 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         emptied_before: Vec::new(),
         queue_room,
         overflow: std::collections::HashMap::new(),
+        differs_from: None,
         chatter: Chatter::default(),
     };
     host.announce_start(epoch);
     Ok(host)
-}
-
-/// Frames that every lane's port has, for these streams.
-pub fn tx_frames(table: &Table) -> usize {
-    let repair = table.sender_channels().iter().map(|channel| channel.repair.max()).max().unwrap_or(0);
-    // Two blocks may close with one record, and a record may be as long as a datagram can be.
-    (4 * usize::from(repair) + 512).next_power_of_two().max(TX_FRAMES_MIN)
 }
 
 /// Both interfaces of an XDP host.
@@ -119,11 +129,11 @@ impl Interfaces {
     }
 }
 
-type Started = (Lanes<Order, Shared>, Vec<FeedSender>, Option<Programs>, String);
+type Started = (Lanes<SendingOrder<Table>, Shared>, Vec<FeedSender>, Option<Programs>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let end = LinkEnd::forward(&common.site.link, Role::Blue);
-    let tx = LinkTx::<SocketTx>::open(&end, tx_frames(&common.table))?;
+    let tx = LinkTx::<SocketTx>::open(&end, tx_frames(&common.table.sender_channels()))?;
     let kernel = KernelSockets::new(&common.site.blue.interface).context("cannot make kernel sockets")?;
     let ingress = Ingress::new(Vec::new(), Some(kernel));
     let mut lanes = Lanes::default();
@@ -141,7 +151,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     };
     let count = interfaces.lanes();
     let end = LinkEnd::forward(&site.link, Role::Blue);
-    let link = XdpSending::open(&end, &interfaces.link, count, tx_frames(&common.table))?;
+    let link = XdpSending::open(&end, &interfaces.link, count, tx_frames(&common.table.sender_channels()))?;
     let mut ingress = BlueIngress::attach(&site.blue.interface, &options)?;
     let mut queues: Vec<Vec<RxSocket>> = (0..count).map(|_| Vec::new()).collect();
     for queue in 0..interfaces.zone.rx_queues {
@@ -168,7 +178,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
 
 fn spawn<P>(
     common: &Common,
-    lanes: &mut Lanes<Order, Shared>,
+    lanes: &mut Lanes<SendingOrder<Table>, Shared>,
     tx: LinkTx<P>,
     ingress: Ingress,
 ) -> anyhow::Result<FeedSender>
@@ -177,9 +187,9 @@ where
     P::Frame: Send,
 {
     let link = &common.site.link;
-    let (feed_sender, feed) = feed().context("cannot make a lane's feed")?;
+    let (feed_sender, feed) = feed(Carries::Everything).context("cannot make a lane's feed")?;
     // There before the lane runs: its first heartbeat tells of the table.
-    let table = Order::Table(Arc::clone(&common.table), common.table.encoder());
+    let table = order(&common.table);
     lanes.spawn(Some(table), |lane, mailbox, shared, ready| {
         let config = SenderConfig {
             lane: lane as u16,
@@ -191,20 +201,22 @@ where
             rate: link.rate_bps.map(|bits_per_second| Rate { bits_per_second, burst_bytes: link.burst_bytes }),
         };
         let table = Arc::clone(&common.table);
-        let lane = Lane {
+        let udp = UdpIngress::new(lane, table, Arc::clone(&shared), common.notices.clone());
+        let lane = SendingLane {
             number: lane,
             clock: common.clock,
             sender: Sender::new(config, tx.port),
-            ingress,
-            udp: UdpIngress::new(lane, table, Arc::clone(&shared), common.notices.clone()),
-            feed,
+            source: Source { ingress, udp, feed, shared },
             mailbox,
             counters: common.counters.link(),
-            shared,
             ready,
             send_errors: tx.send_errors,
         };
         move || lane.run()
     })?;
     Ok(feed_sender)
+}
+
+fn order(table: &Arc<Table>) -> SendingOrder<Table> {
+    SendingOrder::Table(Arc::clone(table), table.sender_channels(), table.encoder())
 }

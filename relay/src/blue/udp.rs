@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::ingress::Arrival;
-use super::lane::Shared;
 use super::notice::Notice;
+use super::source::Shared;
 use super::table::Table;
 use crate::link::{Nanos, PushError, Sender, TxPort};
 use crate::session::{FlowKey, FlowTable, OpenError};
@@ -145,8 +145,8 @@ mod tests {
     use crate::config::Role;
     use crate::link::SenderConfig;
     use crate::link::memory::{Faults, MemoryLink};
-    use crate::telemetry::counters::{LinkName, SendCounters};
     use crate::tcp::Carries;
+    use crate::telemetry::counters::{LinkName, SendCounters};
     use crate::wire::{Direction, LinkKey};
 
     const HEAD: &str = r#"

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::config::{Site, SiteErrors, StreamKind};
+use crate::config::{Site, SiteErrors};
 use crate::telemetry::counters::{Sample, Subject};
 use crate::telemetry::report::{Occasion, line};
 use crate::wire::LinkKey;
@@ -33,21 +33,6 @@ pub fn link_key(site: &Site) -> anyhow::Result<LinkKey> {
     };
     let key = crate::config::key::load(path)?;
     Ok(LinkKey::sealed(*key.bytes()))
-}
-
-/// Says what the site file asks for and this version does not carry yet, so that nobody waits for it in vain.
-pub fn warn_not_carried(site: &Site) {
-    for stream in site.streams.iter().filter(|stream| stream.kind == StreamKind::TcpBilateral) {
-        tracing::warn!(
-            stream = %stream.name,
-            channel = stream.channel,
-            "NOT CARRIED: this version has no return link, which a {} stream needs; BLUE does not listen on its port",
-            stream.kind.name()
-        );
-    }
-    if site.link.return_link.is_some() {
-        tracing::warn!("NOT USED: this version has no return link; [link.return] has no effect");
-    }
 }
 
 /// Says why a reload changed nothing: a line for each error of the site file.

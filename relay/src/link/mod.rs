@@ -44,9 +44,5 @@ pub type Nanos = u64;
 /// Most lanes that a receiver keeps state for: far more than any sender has queues.
 pub const LANES_MAX: u16 = 256;
 
-/// The sender counts as gone when nothing came for so many of its heartbeats: one may be lost, and with live sessions there
-/// are marks besides, protected as data is.
-pub const GONE_HEARTBEATS: u64 = 2;
-
 #[cfg(test)]
 mod tests;

@@ -149,6 +149,14 @@ pub struct LinkLoss {
     pub longest_burst_frames: u64,
 }
 
+impl std::fmt::Display for LinkLoss {
+    /// As the counter lines have it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { expected_frames, missing_frames, longest_burst_frames } = self;
+        write!(f, "link_expected={expected_frames} link_missing={missing_frames} longest_burst={longest_burst_frames}")
+    }
+}
+
 /// The receiving end of all lanes that arrive at one place.
 #[derive(Debug)]
 pub struct Receiver {

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::lane::Order;
 use super::neighbour::Neighbours;
 use super::notice::Notice;
 use super::promise;
+use super::return_link::ReturnLink;
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
 use crate::host::{Chatter, Clock, Controlled, Lanes, LinkWatch, SharedSeen, TcpRuntime, print_report};
+use crate::lane::ReceivingOrder;
 use crate::steer::ReceivingLink;
+use crate::tcp::Memory;
 use crate::telemetry::counters::ReceiveCounters;
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::{Event, Kind, Syslog, Target};
@@ -40,7 +42,11 @@ pub struct RedHost {
     /// Next hops, with `driver = "xdp"`.
     pub neighbours: Option<Neighbours>,
     /// The lanes.
-    pub lanes: Lanes<Order, SharedSeen>,
+    pub lanes: Lanes<ReceivingOrder<Table>, SharedSeen>,
+    /// The return link, if there is one.
+    pub return_link: Option<ReturnLink>,
+    /// Where what waits for destinations counts.
+    pub memory: Arc<Memory>,
     /// Serves TCP connections, until RED stops.
     pub runtime: Option<TcpRuntime>,
     /// The XDP program, with `driver = "xdp"`.
@@ -72,7 +78,7 @@ impl RedHost {
         self.watch.look(self.lanes.shared().map(|seen| &**seen));
         for lane in self.watch.lanes_behind() {
             // A lane without room for the order learns of the epoch from its next frame or from the next tick.
-            let _ = self.lanes.order(lane, Order::Epoch(self.watch.epoch()));
+            let _ = self.lanes.order(lane, ReceivingOrder::Epoch(self.watch.epoch()));
         }
         self.watch.store(store_now);
     }
@@ -84,6 +90,14 @@ impl RedHost {
                 Notice::Stopping => self.watch.peer_stops(),
                 Notice::TablesDiffer(digest) => self.tables_differ(digest),
                 Notice::Mismatch { channel, theirs, ours } => self.mismatch(channel, theirs, ours),
+                Notice::SessionAborted { stream, session, cause } => {
+                    if self.chatter.admit() {
+                        tracing::warn!(%stream, %session, "session broken off: {cause}");
+                    }
+                    let text = format!("session {session} broken off: {cause}");
+                    let event = Event::new(Kind::SessionAborted, "aborted", text);
+                    self.syslog.send(Event { stream: Some(stream), ..event });
+                }
                 Notice::SessionFailed { stream, session, error } => {
                     if self.chatter.admit() {
                         tracing::warn!(%stream, %session, %error, "session cannot be delivered: check the destination's route and the open file limit");
@@ -129,14 +143,22 @@ impl RedHost {
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.one_line());
         }
-        crate::host::warn_not_carried(&loaded.site);
         let change = config::diff(&self.site, &loaded.site);
         for key in change.restart_needed_by(Role::Red) {
             tracing::warn!(key, "changed in the site file, but takes effect only at the next start");
         }
         let neighbours = self.neighbours.as_ref();
-        let table = Arc::new(Table::new(&loaded.site, Some(&self.table), &self.counters, neighbours));
-        self.lanes.order_all(|| Order::Table(Arc::clone(&table)))?;
+        let returns = self.return_link.as_ref();
+        let counters = returns.map(ReturnLink::counters);
+        let table = Table::new(&loaded.site, Some(&self.table), &self.counters, counters, neighbours)?;
+        let table = Arc::new(table);
+        if let Some(link) = returns {
+            link.check_table(&table)?;
+            // First: a session that begins is answered.
+            link.set_table(&table)?;
+        }
+        self.lanes.order_all(|| ReceivingOrder::Table(Arc::clone(&table), table.channels().to_vec()))?;
+        self.memory.set_max(loaded.site.red.buffer_bytes);
         if let Some(neighbours) = neighbours {
             neighbours.retain(|destination| table.iter().any(|entry| entry.destination.ip() == destination));
         }
@@ -154,6 +176,7 @@ impl RedHost {
         self.files.mismatches.clear();
         self.files.differs_from = None;
         self.site.streams = loaded.site.streams;
+        self.site.red.buffer_bytes = loaded.site.red.buffer_bytes;
         self.site.red.interval = loaded.site.red.interval;
         self.site.red.syslog = loaded.site.red.syslog;
         Ok(())
@@ -175,11 +198,11 @@ impl Controlled for RedHost {
             tracing::warn!("{advice}");
         }
         let told = if occasion == Occasion::Summary { all } else { since };
-        let link = format!(
-            "{} link_expected={} link_missing={} longest_burst={}",
-            self.obtained, told.expected_frames, told.missing_frames, told.longest_burst_frames
-        );
+        let link = format!("{} {told}", self.obtained);
         print_report(occasion, &self.counters.samples(), &link);
+        if let Some(link) = &self.return_link {
+            link.report(occasion);
+        }
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
@@ -187,6 +210,9 @@ impl Controlled for RedHost {
         self.notices();
         if let Some(event) = self.watch.alarm(self.clock.now()) {
             self.syslog.send(event);
+        }
+        if let Some(link) = &mut self.return_link {
+            link.check()?;
         }
         self.lanes.check()
     }
@@ -197,7 +223,11 @@ impl Controlled for RedHost {
 
     fn stop(mut self) {
         self.read_program();
-        self.lanes.stop(|| Order::Stop);
+        // What has ended is delivered; then BLUE is told of it, and of what is broken off.
+        self.lanes.stop(|| ReceivingOrder::Stop);
+        if let Some(link) = &mut self.return_link {
+            link.stop();
+        }
         drop(self.runtime.take());
         self.notices();
         self.look(true);

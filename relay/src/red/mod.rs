@@ -5,20 +5,22 @@
 //!  [XDP] -> AF_XDP queue -> link::Receiver -> Replay (session, account) -> Egress -> AF_XDP queue
 //!           or UDP socket                                                         -> session's kernel socket
 //!
+//!  Returns (status, answers of destinations) -> lane thread -> link::Sender -> return link, if there is one
+//!
 //!  control thread: signals, reload, counters, neighbours, link alarm, state -> log, syslog, disk
 //! ```
 //!
 //! Destinations come from RED's own file by channel, never from the link.
 
-mod account;
 mod egress;
 mod host;
-mod lane;
 mod memory;
 pub mod neighbour;
 mod notice;
 mod promise;
 mod replay;
+mod return_link;
+mod returns;
 mod start;
 mod table;
 mod tcp;

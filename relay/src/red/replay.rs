@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use rustc_hash::FxHashMap;
 
 use super::egress::{Egress, Exit, Fate, Outgoing, Waiting};
@@ -10,7 +11,8 @@ use super::neighbour::{NextHop, NextHopState};
 use super::notice::Notice;
 use super::table::{Entry, Table};
 use super::tcp;
-use crate::link::{Delivery, GONE_HEARTBEATS, Nanos, Settled, Sink, Turn};
+use crate::lane::Receives;
+use crate::link::{Delivery, Nanos, Settled, Sink, Turn};
 use crate::session::{self, Account, Heard, SessionId, Track};
 use crate::telemetry::counters::ReceiveStream;
 use crate::telemetry::reasons::{Lost, ReceiveRefused};
@@ -94,9 +96,13 @@ impl Replay {
         let tcp = tcp::Sessions::new(lane, deliveries, sessions.notices.clone());
         Self { table, sessions, tcp }
     }
+}
 
-    /// Takes a new table. Sessions of streams whose destination changed go to the new one from their next datagram on.
-    pub fn set_table(&mut self, table: Arc<Table>) {
+impl Receives for Replay {
+    type Table = Table;
+
+    /// Sessions of streams whose destination changed go to the new one from their next datagram on.
+    fn set_table(&mut self, table: Arc<Table>) {
         self.tcp.set_table(&self.table, &table);
         for session in self.sessions.by_id.values_mut() {
             let destination = |table: &Table| table.get(session.slot).map(|entry| entry.destination);
@@ -111,25 +117,30 @@ impl Replay {
         self.table = table;
     }
 
-    /// Sets the time for what follows, and sends what waited for a neighbour. `heard_at` is when the last frame came from
-    /// BLUE, whose heartbeat has the period `heartbeat_ns`: TCP sessions end when it is silent. Returns when to look again
-    /// at the latest.
-    pub fn begin(&mut self, now: Nanos, heard_at: Option<Nanos>, heartbeat_ns: Nanos) -> Nanos {
+    /// Sets the time for what follows, and sends what waited for a neighbour.
+    fn begin(&mut self, now: Nanos, heard_at: Option<Nanos>, heartbeat_ns: Nanos) {
         self.sessions.now = now;
         self.sessions.send_waiting(&self.table);
-        let gone_at = heard_at.map_or(Nanos::MAX, |at| at + GONE_HEARTBEATS * heartbeat_ns);
-        if now >= gone_at {
-            self.tcp.abort_all(&self.table);
-        }
         if self.sessions.heard.look(now, heard_at, heartbeat_ns) {
             self.sessions.sweep(&self.table);
             self.tcp.sweep(&self.sessions.heard);
         }
-        if now < gone_at { gone_at } else { Nanos::MAX }
     }
 
-    /// Gives up what still waits for a neighbour, and closes the accounts: nothing more is going to be heard.
-    pub fn stop(&mut self) {
+    /// TCP sessions end; those of datagrams wait.
+    fn gone(&mut self) {
+        self.tcp.abort_all(&self.table);
+    }
+
+    fn end(&mut self) -> anyhow::Result<bool> {
+        self.tcp.flush(self.sessions.heard.now(), &self.table);
+        let egress = &mut self.sessions.egress;
+        let kicked = egress.kick().context("cannot send into the zone")?;
+        Ok(kicked | egress.is_waiting())
+    }
+
+    /// Gives up what still waits for a neighbour, and closes the accounts.
+    fn stop(&mut self) {
         self.tcp.flush(self.sessions.heard.now(), &self.table);
         self.tcp.stop();
         (0..self.sessions.egress.waiting_slots()).for_each(|slot| self.sessions.abandon_waiting(&self.table, slot));
@@ -139,13 +150,6 @@ impl Replay {
                 counters.lost.of(Lost::Unseen).set(account.unseen());
             }
         }
-    }
-
-    /// Makes sure that what was sent leaves. True: call again soon.
-    pub fn end(&mut self) -> Result<bool, crate::xsk::XskError> {
-        self.tcp.flush(self.sessions.heard.now(), &self.table);
-        let egress = &mut self.sessions.egress;
-        Ok(egress.kick()? | egress.is_waiting())
     }
 }
 

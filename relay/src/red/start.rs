@@ -8,10 +8,10 @@ use crossbeam_channel::bounded;
 
 use super::egress::{Egress, XdpEgress};
 use super::host::RedHost;
-use super::lane::{Lane, Order};
 use super::neighbour::Neighbours;
 use super::notice::{NOTICES_MAX, Notice};
 use super::replay::Replay;
+use super::return_link;
 use super::table::Table;
 use super::tcp::Deliveries;
 use crate::config::{Driver, Role, Site};
@@ -19,8 +19,10 @@ use crate::host::{
     Chatter, Clock, Lanes, LinkEnd, LinkPort, LinkWatch, ReceiverState, SharedSeen, TcpRuntime, XdpReceiving, link_key,
     open_socket_rx, quiet, raise_open_files,
 };
+use crate::lane::{ReceivingLane, ReceivingOrder};
 use crate::link::{Claim, Receiver, ReceiverConfig};
 use crate::steer::ReceivingLink;
+use crate::tcp::Memory;
 use crate::telemetry::counters::{LinkName, ReceiveCounters};
 use crate::telemetry::syslog::{Syslog, Target};
 use crate::wire::{Direction, LinkKey};
@@ -51,22 +53,28 @@ struct Common {
 /// Starts everything; frames are taken when it returns. Call it inside the control thread's runtime.
 pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let key = link_key(&site)?;
-    crate::host::warn_not_carried(&site);
     let interfaces = if site.red.driver == Driver::Socket { None } else { Some(Interfaces::look(&site)?) };
     let lanes = interfaces.as_ref().map_or(1, Interfaces::lanes);
     let watch = LinkWatch::start(&site.red.state_dir, Direction::Forward)?;
     raise_open_files(site.streams.iter().map(|stream| u64::from(stream.max_sessions)).sum());
     let counters = Arc::new(ReceiveCounters::new(Role::Red, LinkName::Forward, lanes));
     let neighbours = interfaces.as_ref().map(|_| Neighbours::start(&site.red.interface)).transpose()?;
-    let table = Arc::new(Table::new(&site, None, &counters, neighbours.as_ref()));
+    let returns = return_link::Prepared::new(&site)?;
+    let return_counters = returns.as_ref().map(|returns| &*returns.counters);
+    let table = Arc::new(Table::new(&site, None, &counters, return_counters, neighbours.as_ref())?);
     let (notices, notices_here) = bounded(NOTICES_MAX);
     quiet(&site.link.red.interface);
     let runtime = TcpRuntime::start().context("cannot start the threads of TCP connections")?;
+    let (clock, memory) = (Clock::default(), Memory::new(site.red.buffer_bytes));
+    let feed = returns.as_ref().map(|returns| returns.feed.clone());
+    let deliveries = Deliveries::new(runtime.handle().clone(), feed, notices.clone(), clock, Arc::clone(&memory));
+    // First: a session that begins is answered.
+    let return_link = returns.map(|returns| returns.start(&site, &key, clock, &table)).transpose()?;
     let common = Common {
         key,
         claim: Claim::first(),
-        deliveries: Deliveries::new(runtime.handle().clone(), notices.clone()),
-        clock: Clock::default(),
+        deliveries,
+        clock,
         remembered: watch.remembered().clone(),
         table,
         counters,
@@ -86,6 +94,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         counters: common.counters,
         neighbours,
         lanes: running,
+        return_link,
+        memory,
         runtime: Some(runtime),
         program,
         notices: notices_here,
@@ -118,7 +128,7 @@ impl Interfaces {
     }
 }
 
-type Started = (Lanes<Order, SharedSeen>, Option<ReceivingLink>, String);
+type Started = (Lanes<ReceivingOrder<Table>, SharedSeen>, Option<ReceivingLink>, String);
 
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let port = open_socket_rx(&LinkEnd::forward(&common.site.link, Role::Red))?;
@@ -152,7 +162,12 @@ fn open_zone(common: &Common, zone: &InterfaceInfo, lane: usize) -> anyhow::Resu
     Ok(XdpEgress { socket: TxSocket::open(&config)?, mac: zone.mac, mtu })
 }
 
-fn spawn<P>(common: &Common, lanes: &mut Lanes<Order, SharedSeen>, port: P, egress: Egress) -> anyhow::Result<()>
+fn spawn<P>(
+    common: &Common,
+    lanes: &mut Lanes<ReceivingOrder<Table>, SharedSeen>,
+    port: P,
+    egress: Egress,
+) -> anyhow::Result<()>
 where
     P: LinkPort + Send + 'static,
 {
@@ -169,12 +184,12 @@ where
     });
     receiver.set_channels(common.table.channels());
     lanes.spawn(None, |number, mailbox, seen, ready| {
-        let lane = Lane {
+        let lane = ReceivingLane {
             number,
             clock: common.clock,
             port,
             receiver,
-            replay: Replay::new(
+            sink: Replay::new(
                 number,
                 Arc::clone(&common.table),
                 egress,

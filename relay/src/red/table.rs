@@ -102,6 +102,11 @@ impl Table {
         self.entries.get(slot)?.as_ref()
     }
 
+    /// One more than the highest slot.
+    pub fn slots(&self) -> u16 {
+        self.entries.len() as u16
+    }
+
     /// What the link's receiver needs to know, in the order in which it gives slots.
     pub fn channels(&self) -> &[ReceiverChannel] {
         &self.channels

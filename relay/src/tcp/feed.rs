@@ -16,7 +16,7 @@ use crate::session::{Announced, SessionId};
 use crate::telemetry::counters::SendStream;
 use crate::telemetry::reasons::SendRefused;
 use crate::wire::{
-    FLAG_ABORT, FLAG_END, ORIGIN_LEN, RecordHead, RecordType, STATUS_LEN, Status, Verdict, origin_to_wire,
+    FLAG_ABORT, FLAG_END, ORIGIN_LEN, RecordHead, RecordType, STATUS_LEN, Standing, Status, origin_to_wire,
 };
 
 /// Pieces that may wait for a lane: with pieces of up to 64 KiB that is 4 MiB, a few milliseconds of a fast link.
@@ -257,7 +257,7 @@ impl Feed {
             Piece::Status(status) => {
                 push(status_record(fed.id, *status))?;
                 live.status = Some(*status);
-                if status.verdict.is_final() {
+                if status.standing.is_final() {
                     self.end(fed.id);
                 }
             }
@@ -294,7 +294,7 @@ impl Feed {
                 live.flow = Flow::Aborted;
             }
             if let Some(status) = &mut live.status {
-                status.verdict = Verdict::Failed;
+                status.standing = Standing::Failed;
             }
             self.ended.push(id, live);
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire
 
 use tokio::sync::Notify;
 
-use crate::wire::{Status, Verdict};
+use crate::wire::{Standing, Status};
 
 /// Nothing was heard of the session yet.
 const UNHEARD: u8 = 0;
@@ -12,8 +12,8 @@ const UNHEARD: u8 = 0;
 /// The other end of a session. A lane writes it, the session's tasks wait for it.
 #[derive(Debug)]
 pub struct Peer {
-    /// [`UNHEARD`], or the last [`Verdict`]; never goes back, and a final one stays.
-    verdict: AtomicU8,
+    /// [`UNHEARD`], or the last [`Standing`]; never goes back, and a final one stays.
+    standing: AtomicU8,
     /// Bytes that may have been sent in all.
     allowed_bytes: AtomicU64,
     /// Bytes that it has taken.
@@ -29,12 +29,12 @@ impl Peer {
 
     /// One that cannot be heard, because there is no return link: it counts as good and grants everything.
     pub fn unhearable() -> Self {
-        Self::new(Verdict::Good as u8, u64::MAX)
+        Self::new(Standing::Good as u8, u64::MAX)
     }
 
-    fn new(verdict: u8, allowed_bytes: u64) -> Self {
+    fn new(standing: u8, allowed_bytes: u64) -> Self {
         Self {
-            verdict: AtomicU8::new(verdict),
+            standing: AtomicU8::new(standing),
             allowed_bytes: AtomicU64::new(allowed_bytes),
             consumed_bytes: AtomicU64::new(0),
             changed: Notify::new(),
@@ -45,29 +45,29 @@ impl Peer {
     pub fn report(&self, status: &Status) {
         self.consumed_bytes.fetch_max(status.consumed_bytes, AcqRel);
         self.allowed_bytes.fetch_max(status.consumed_bytes.saturating_add(status.window_bytes.into()), AcqRel);
-        self.advance(status.verdict);
+        self.advance(status.standing);
     }
 
     /// The other end is gone.
     pub fn fail(&self) {
-        self.advance(Verdict::Failed);
+        self.advance(Standing::Failed);
     }
 
-    fn advance(&self, verdict: Verdict) {
-        let is_final = |word| word >= Verdict::Closed as u8;
-        // A final verdict stays; the others only go forward. Nothing to change is no failure.
-        let _ = self.verdict.try_update(AcqRel, Acquire, |word| (!is_final(word)).then(|| word.max(verdict as u8)));
+    fn advance(&self, standing: Standing) {
+        let is_final = |word| word >= Standing::Closed as u8;
+        // A final standing stays; the others only go forward. Nothing to change is no failure.
+        let _ = self.standing.try_update(AcqRel, Acquire, |word| (!is_final(word)).then(|| word.max(standing as u8)));
         self.changed.notify_waiters();
     }
 
     /// Was the session connected, and is it still?
     pub fn is_good(&self) -> bool {
-        (Verdict::Good as u8..Verdict::Closed as u8).contains(&self.verdict.load(Acquire))
+        (Standing::Good as u8..Standing::Closed as u8).contains(&self.standing.load(Acquire))
     }
 
     /// Has it failed?
     pub fn has_failed(&self) -> bool {
-        self.verdict.load(Acquire) == Verdict::Failed as u8
+        self.standing.load(Acquire) == Standing::Failed as u8
     }
 
     /// Bytes that it has taken.
@@ -77,7 +77,7 @@ impl Peer {
 
     /// Waits until the other end has answered. True: it is connected.
     pub async fn opened(&self) -> bool {
-        self.when(|| (self.verdict.load(Acquire) != UNHEARD).then(|| !self.has_failed())).await
+        self.when(|| (self.standing.load(Acquire) != UNHEARD).then(|| !self.has_failed())).await
     }
 
     /// Waits until some more than `sent_bytes` may have been sent, and returns how many.
@@ -93,12 +93,12 @@ impl Peer {
 
     /// Waits until the other end's peer sends no more, or the session is over.
     pub async fn half_closed(&self) {
-        self.when(|| (self.verdict.load(Acquire) >= Verdict::HalfClosed as u8).then_some(())).await;
+        self.when(|| (self.standing.load(Acquire) >= Standing::HalfClosed as u8).then_some(())).await;
     }
 
     /// Waits until the session is over. True: everything was taken.
     pub async fn over(&self) -> bool {
-        self.when(|| (self.verdict.load(Acquire) >= Verdict::Closed as u8).then(|| !self.has_failed())).await
+        self.when(|| (self.standing.load(Acquire) >= Standing::Closed as u8).then(|| !self.has_failed())).await
     }
 
     /// Waits until more than `consumed_bytes` have been taken.
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     fn good(window_bytes: u32, consumed_bytes: u64) -> Status {
-        Status { verdict: Verdict::Good, window_bytes, consumed_bytes }
+        Status { standing: Standing::Good, window_bytes, consumed_bytes }
     }
 
     #[tokio::test]
@@ -154,7 +154,7 @@ mod tests {
         assert!(!peer.opened().await);
         assert!(!peer.over().await);
         let closed = Peer::unheard();
-        closed.report(&Status { verdict: Verdict::Closed, ..good(0, 7) });
+        closed.report(&Status { standing: Standing::Closed, ..good(0, 7) });
         closed.fail();
         assert!(closed.over().await, "everything was taken before it failed");
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use super::feed::{FeedSender, Piece};
 use crate::session::SessionId;
-use crate::wire::{Status, Verdict};
+use crate::wire::{Standing, Status};
 
 /// A report is due when this share of the window was consumed since the last: the sender never waits for one while data
 /// flows, and reports are few.
@@ -17,8 +17,8 @@ pub struct Reporter {
     slot: u16,
     id: SessionId,
     window_bytes: u32,
-    /// A [`Verdict`]; only the session's own task changes it.
-    verdict: AtomicU8,
+    /// A [`Standing`]; only the session's own task changes it.
+    standing: AtomicU8,
     consumed_bytes: AtomicU64,
     told_bytes: AtomicU64,
 }
@@ -31,7 +31,7 @@ impl Reporter {
             slot,
             id,
             window_bytes: u32::try_from(window_bytes).unwrap_or(u32::MAX),
-            verdict: AtomicU8::new(Verdict::Good as u8),
+            standing: AtomicU8::new(Standing::Good as u8),
             consumed_bytes: AtomicU64::new(0),
             told_bytes: AtomicU64::new(0),
         }
@@ -42,17 +42,17 @@ impl Reporter {
         let consumed_bytes = self.consumed_bytes.fetch_add(bytes, Relaxed) + bytes;
         let due = u64::from(self.window_bytes) / WINDOW_SHARE;
         if consumed_bytes - self.told_bytes.load(Relaxed) >= due {
-            let half_closed = self.verdict.load(Relaxed) == Verdict::HalfClosed as u8;
-            self.tell(if half_closed { Verdict::HalfClosed } else { Verdict::Good }).await;
+            let half_closed = self.standing.load(Relaxed) == Standing::HalfClosed as u8;
+            self.tell(if half_closed { Standing::HalfClosed } else { Standing::Good }).await;
         }
     }
 
     /// Says what has become of the session.
-    pub async fn tell(&self, verdict: Verdict) {
-        self.verdict.store(verdict as u8, Relaxed);
+    pub async fn tell(&self, standing: Standing) {
+        self.standing.store(standing as u8, Relaxed);
         let consumed_bytes = self.consumed_bytes.load(Relaxed);
         self.told_bytes.store(consumed_bytes, Relaxed);
-        let status = Status { verdict, window_bytes: self.window_bytes, consumed_bytes };
+        let status = Status { standing, window_bytes: self.window_bytes, consumed_bytes };
         // A lane that is gone takes the whole host with it.
         self.feed.send(self.slot, self.id, Piece::Status(status)).await;
     }

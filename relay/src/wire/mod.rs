@@ -41,7 +41,7 @@
 //!
 //! | offset | bytes | field | meaning |
 //! | --- | --- | --- | --- |
-//! | 0 | 1 | verdict | 1 good, 2 half closed, 3 closed, 4 failed |
+//! | 0 | 1 | standing | 1 good, 2 half closed, 3 closed, 4 failed |
 //! | 1 | 3 | reserved | 0 |
 //! | 4 | 4 | window | bytes that may be on their way beyond those consumed |
 //! | 8 | 8 | consumed | bytes that the session's peer has taken |
@@ -81,7 +81,7 @@ pub use origin::{ORIGIN_LEN, origin_from_wire, origin_to_wire};
 pub use record::{FLAG_ABORT, FLAG_END, RecordHead, RecordType};
 pub use replay::{ReplayWindow, Verdict};
 pub use seal::{Direction, LinkKey, OpenError, Opener, Sealer};
-pub use status::{STATUS_LEN, Status, Verdict};
+pub use status::{STATUS_LEN, Standing, Status};
 
 /// First two bytes of every frame; the XDP program of RED's link looks for them.
 pub const MAGIC: u16 = 0xD10D;

@@ -8,7 +8,7 @@ pub const STATUS_LEN: usize = 16;
 /// What has become of a session at its other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Verdict {
+pub enum Standing {
     /// It is connected.
     Good = 1,
     /// Its peer will send no more, but still takes bytes.
@@ -19,9 +19,11 @@ pub enum Verdict {
     Failed = 4,
 }
 
-impl Verdict {
+impl Standing {
     fn from_wire(number: u8) -> Option<Self> {
-        [Self::Good, Self::HalfClosed, Self::Closed, Self::Failed].into_iter().find(|verdict| *verdict as u8 == number)
+        [Self::Good, Self::HalfClosed, Self::Closed, Self::Failed]
+            .into_iter()
+            .find(|standing| *standing as u8 == number)
     }
 
     /// Does nothing come after it?
@@ -34,7 +36,7 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     /// What has become of it.
-    pub verdict: Verdict,
+    pub standing: Standing,
     /// Bytes that may be on their way beyond `consumed_bytes`.
     pub window_bytes: u32,
     /// Bytes that were handed to the session's peer so far.
@@ -42,10 +44,10 @@ pub struct Status {
 }
 
 impl Status {
-    /// The payload: verdict (1) | 0 (3) | window (4) | consumed (8).
+    /// The payload: standing (1) | 0 (3) | window (4) | consumed (8).
     pub fn to_wire(self) -> [u8; STATUS_LEN] {
         let mut to = [0; STATUS_LEN];
-        to[0] = self.verdict as u8;
+        to[0] = self.standing as u8;
         put(&mut to, 4, &self.window_bytes.to_be_bytes());
         put(&mut to, 8, &self.consumed_bytes.to_be_bytes());
         to
@@ -56,8 +58,8 @@ impl Status {
         if from.len() != STATUS_LEN || from[1..4] != [0; 3] {
             return None;
         }
-        let verdict = Verdict::from_wire(from[0])?;
-        Some(Self { verdict, window_bytes: u32_at(from, 4), consumed_bytes: u64_at(from, 8) })
+        let standing = Standing::from_wire(from[0])?;
+        Some(Self { standing, window_bytes: u32_at(from, 4), consumed_bytes: u64_at(from, 8) })
     }
 }
 
@@ -70,7 +72,7 @@ mod tests {
     #[test]
     fn layout_is_the_documented_one() {
         let status =
-            Status { verdict: Verdict::Closed, window_bytes: 0x0102_0304, consumed_bytes: 0x0506_0708_090A_0B0C };
+            Status { standing: Standing::Closed, window_bytes: 0x0102_0304, consumed_bytes: 0x0506_0708_090A_0B0C };
         assert_eq!(status.to_wire(), [3, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     }
 

@@ -10,7 +10,8 @@ use rustc_hash::FxHashMap;
 use crate::blue::notice::Notice;
 use crate::blue::table::{Entry, Table};
 use crate::config::{ReturnMode, StreamKind};
-use crate::link::{Delivery, GONE_HEARTBEATS, Nanos, Settled, Sink};
+use crate::lane::Receives;
+use crate::link::{Delivery, Nanos, Settled, Sink};
 use crate::session::{Account, SessionId};
 use crate::tcp::{Fate, Inflow, Peer};
 use crate::telemetry::counters::ReceiveStream;
@@ -83,9 +84,11 @@ pub fn answers(
     (AnswersSender(sender), Answers { mode, table, notes, by_id, touched, accounts, notices })
 }
 
-impl Answers {
-    /// Takes a new table. Sessions of streams that it has not are broken off.
-    pub fn set_table(&mut self, table: Arc<Table>) {
+impl Receives for Answers {
+    type Table = Table;
+
+    /// Sessions of streams that the table has not are broken off.
+    fn set_table(&mut self, table: Arc<Table>) {
         self.table = table;
         self.learn();
         for answered in self.by_id.values().filter(|answered| self.table.get(answered.slot).is_none()) {
@@ -93,21 +96,15 @@ impl Answers {
         }
     }
 
-    /// Before frames are taken. `heard_at` is when the last one came, `heartbeat_ns` RED's period: sessions end when RED is
-    /// silent. Returns when to look again at the latest.
-    pub fn begin(&mut self, now: Nanos, heard_at: Option<Nanos>, heartbeat_ns: Nanos) -> Nanos {
+    fn begin(&mut self, _: Nanos, _: Option<Nanos>, _: Nanos) {
         self.learn();
-        let Some(heard_at) = heard_at else { return Nanos::MAX };
-        let gone_at = heard_at + GONE_HEARTBEATS * heartbeat_ns;
-        if now < gone_at {
-            return gone_at;
-        }
-        self.fail_all();
-        Nanos::MAX
     }
 
-    /// Hands over what a batch has collected.
-    pub fn end(&mut self) {
+    fn gone(&mut self) {
+        self.fail_all();
+    }
+
+    fn end(&mut self) -> anyhow::Result<bool> {
         for id in self.touched.drain(..) {
             let Some(answered) = self.by_id.get_mut(&id) else { continue };
             if answered.inflow.as_mut().is_some_and(|inflow| !inflow.hand_over()) {
@@ -115,17 +112,19 @@ impl Answers {
                 answered.break_off();
             }
         }
+        Ok(false)
     }
 
-    /// Closes the accounts: nothing more is going to be heard.
-    pub fn stop(&mut self) {
-        self.end();
+    /// Closes the accounts.
+    fn stop(&mut self) {
         for (slot, account) in self.accounts.iter_mut().enumerate() {
             account.close();
             publish(account, &self.table, slot);
         }
     }
+}
 
+impl Answers {
     /// Takes over which sessions there are.
     fn learn(&mut self) {
         for note in self.notes.try_iter() {

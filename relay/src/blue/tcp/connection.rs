@@ -70,7 +70,7 @@ impl Connection {
         self.feed.send(self.slot, self.id, open).await;
         if let Some((_, reporter)) = &self.answers {
             // Grants RED its window.
-            reporter.tell(crate::wire::Verdict::Good).await;
+            reporter.tell(crate::wire::Standing::Good).await;
         }
         let open_timeout = self.open_timeout?;
         match tokio::time::timeout(open_timeout, self.peer.opened()).await {

@@ -26,19 +26,22 @@ const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What listeners and connections have in common.
-struct Common {
+pub struct Clients {
     /// The table in force.
-    table: RwLock<Arc<Table>>,
-    lanes: Vec<FeedSender>,
+    pub table: RwLock<Arc<Table>>,
+    /// To the lanes, over which sessions are spread.
+    pub lanes: Vec<FeedSender>,
     /// To the return lane, if there is a return link.
-    answers: Option<AnswersSender>,
+    pub answers: Option<AnswersSender>,
     /// Where what waits for clients counts.
-    memory: Arc<Memory>,
-    notices: crossbeam_channel::Sender<Notice>,
-    clock: Clock,
+    pub memory: Arc<Memory>,
+    /// To the control thread.
+    pub notices: crossbeam_channel::Sender<Notice>,
+    /// The process's clock.
+    pub clock: Clock,
 }
 
-impl Common {
+impl Clients {
     fn table(&self) -> Arc<Table> {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -102,26 +105,16 @@ impl Common {
 /// One listener per TCP stream.
 pub struct Listeners {
     interface: String,
-    common: Arc<Common>,
+    common: Arc<Clients>,
     tasks: HashMap<u16, JoinHandle<()>>,
     runtime: TcpRuntime,
 }
 
 impl Listeners {
-    /// Listeners on `interface`; none before [`Listeners::set_table`]. Sessions are spread over `lanes`, and `answers` is
-    /// told of them.
-    pub fn new(
-        interface: &str,
-        table: Arc<Table>,
-        lanes: Vec<FeedSender>,
-        answers: Option<AnswersSender>,
-        memory: Arc<Memory>,
-        notices: crossbeam_channel::Sender<Notice>,
-        clock: Clock,
-    ) -> io::Result<Self> {
+    /// Listeners on `interface`; none before [`Listeners::set_table`].
+    pub fn new(interface: &str, common: Clients) -> io::Result<Self> {
         let runtime = TcpRuntime::start()?;
-        let common = Arc::new(Common { table: RwLock::new(table), lanes, answers, memory, notices, clock });
-        Ok(Self { interface: interface.to_owned(), common, tasks: HashMap::new(), runtime })
+        Ok(Self { interface: interface.to_owned(), common: Arc::new(common), tasks: HashMap::new(), runtime })
     }
 
     /// Listens where the table says, and nowhere else; connections that exist go on.
@@ -148,7 +141,7 @@ impl Listeners {
     }
 }
 
-async fn accept(listener: TcpListener, slot: u16, common: Arc<Common>) {
+async fn accept(listener: TcpListener, slot: u16, common: Arc<Clients>) {
     loop {
         match listener.accept().await {
             Ok((client, source)) => admit(client, source, slot, &common),
@@ -161,7 +154,7 @@ async fn accept(listener: TcpListener, slot: u16, common: Arc<Common>) {
 }
 
 /// Lets a client in, or drops its connection.
-fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Common>) {
+fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Clients>) {
     let source = SocketAddr::new(source.ip().to_canonical(), source.port());
     // However this process ends, no client takes that for an end in order.
     reset_when_dropped(&client);
@@ -195,7 +188,7 @@ fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Common>)
 
 /// A client's place among its stream's sessions, given back when this is dropped.
 struct Held {
-    common: Arc<Common>,
+    common: Arc<Clients>,
     slot: u16,
 }
 

@@ -16,4 +16,4 @@ mod listener;
 
 pub use answers::{Answers, AnswersSender, answers};
 pub use clients::ClientCounts;
-pub use listener::Listeners;
+pub use listener::{Clients, Listeners};

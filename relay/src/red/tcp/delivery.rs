@@ -20,10 +20,10 @@ use crate::host::Clock;
 use crate::red::notice::Notice;
 use crate::session::{self, SessionId};
 use crate::tcp::{
-    Activity, Broken, FeedSender, Memory, Peer, Reporter, WayEnd, end_in_order, keep_alive, read_in, reset_when_dropped,
-    write_out,
+    Activity, Broken, FeedSender, Memory, Peer, Reporter, WayEnd, end_in_order, keep_alive, read_in,
+    reset_when_dropped, write_out,
 };
-use crate::wire::Verdict;
+use crate::wire::Standing;
 
 /// After the end the destination gets this long to close its side too, where nobody waits for that.
 const LINGER: Duration = Duration::from_secs(30);
@@ -154,13 +154,13 @@ impl Delivery {
             // The lane takes nothing more for it.
             self.peer.fail();
         }
-        self.tell(if outcome.is_ok() { Verdict::Closed } else { Verdict::Failed }).await;
+        self.tell(if outcome.is_ok() { Standing::Closed } else { Standing::Failed }).await;
         outcome
     }
 
-    async fn tell(&self, verdict: Verdict) {
+    async fn tell(&self, standing: Standing) {
         if let Some(reporter) = &self.reporter {
-            reporter.tell(verdict).await;
+            reporter.tell(standing).await;
         }
     }
 
@@ -169,7 +169,7 @@ impl Delivery {
         // However this process ends, the destination does not take it for an end in order.
         reset_when_dropped(&connection);
         keep_alive(&connection, self.rules.keepalive);
-        self.tell(Verdict::Good).await;
+        self.tell(Standing::Good).await;
         let header = impersonate::header(self.rules.impersonate, self.client, self.rules.destination);
         connection.write_all(&header).await?;
         self.exchange(&mut connection).await?;
@@ -232,7 +232,7 @@ async fn discard(answers: &mut ReadHalf<'_>, reporter: Option<&Reporter>) -> Res
     let mut buffer = [0; 4096];
     while answers.read(&mut buffer).await? > 0 {}
     if let Some(reporter) = reporter {
-        reporter.tell(Verdict::HalfClosed).await;
+        reporter.tell(Standing::HalfClosed).await;
     }
     Ok(())
 }

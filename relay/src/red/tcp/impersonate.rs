@@ -40,7 +40,7 @@ async fn connect_as(client: SocketAddr, destination: SocketAddr) -> io::Result<T
     }
     let socket = Socket::new(Domain::for_address(destination), Type::STREAM, Some(Protocol::TCP))?;
     let transparent =
-        if client.is_ipv4() { socket.set_ip_transparent_v4(true) } else { rustix_transparent_v6(&socket) };
+        if client.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) };
     transparent.map_err(|error| with_hint(&error))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

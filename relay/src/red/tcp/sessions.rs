@@ -16,7 +16,7 @@ use crate::session::{self, SessionId};
 use crate::tcp::{Fate, Inflow, Peer, Piece, way};
 use crate::telemetry::counters::ReceiveStream;
 use crate::telemetry::reasons::ReceiveRefused;
-use crate::wire::{FLAG_ABORT, FLAG_END, RecordHead, RecordType, Status, Verdict, origin_from_wire};
+use crate::wire::{FLAG_ABORT, FLAG_END, RecordHead, RecordType, Standing, Status, origin_from_wire};
 
 #[derive(Debug)]
 struct Session {
@@ -130,7 +130,7 @@ impl Sessions {
             && head.flags & FLAG_END == 0
             && let Some(returns) = self.deliveries.returns()
         {
-            let status = Status { verdict: Verdict::Failed, window_bytes: 0, consumed_bytes: 0 };
+            let status = Status { standing: Standing::Failed, window_bytes: 0, consumed_bytes: 0 };
             returns.try_send(delivery.slot as u16, head.session, Piece::Disown(status));
         }
     }
@@ -194,11 +194,8 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
     let rules = entry.tcp;
     let client = origin_from_wire(delivery.payload).filter(|_| delivery.head.kind == RecordType::Open);
     let known = rules.impersonate == Impersonate::Off || client.is_some();
-    let peer = Arc::new(if deliveries.returns().is_some() && rules.bilateral {
-        Peer::unheard()
-    } else {
-        Peer::unhearable()
-    });
+    let peer =
+        Arc::new(if deliveries.returns().is_some() && rules.bilateral { Peer::unheard() } else { Peer::unhearable() });
     let mut session = Session { slot: delivery.slot, peer, inflow: None, ended_at: now };
     if delivery.head.sequence != 0 || !known {
         return session;

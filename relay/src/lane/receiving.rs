@@ -1,28 +1,45 @@
-//! A RED lane thread: from its RX queue of the link to its way into the zone.
+//! A lane that receives from a link: from its queue to whatever becomes of the records.
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::replay::Replay;
-use super::table::Table;
 use crate::host::{Clock, LinkPort, Mailbox, Readiness, Ready, SharedSeen, prepare_lane_thread, wait_until};
-use crate::link::{Nanos, Receiver};
+use crate::link::{Nanos, Receiver, ReceiverChannel, Sink};
 use crate::telemetry::counters::{Lanes, ReceiveLink};
 
 /// Frames taken at once: enough to spread the cost of a wake-up, few enough that what they hold leaves soon.
 const BATCH: usize = 64;
-/// What waits for a neighbour or for the zone's queue is looked at again after this long.
+/// What waits for something else than frames is looked at again after this long.
 const RETRY_NS: Nanos = 1_000_000;
+/// The sender counts as gone when nothing came for so many of its heartbeats: one may be lost, and with live sessions there
+/// are marks besides, protected as data is.
+const GONE_HEARTBEATS: u64 = 2;
 /// How often the control thread is told of epoch, floors and losses.
 const SHARE_NS: Nanos = 100_000_000;
 
+/// What becomes of a lane's records.
+pub trait Receives: Sink {
+    /// The streams, as the host has them.
+    type Table;
+    /// Takes a new table, after the receiver took its channels.
+    fn set_table(&mut self, table: Arc<Self::Table>);
+    /// Before a batch. `heard_at` is when the last frame came, `heartbeat_ns` the sender's period.
+    fn begin(&mut self, now: Nanos, heard_at: Option<Nanos>, heartbeat_ns: Nanos);
+    /// The sender counts as gone: nothing came for two heartbeats, and nothing waits. Told again while that lasts.
+    fn gone(&mut self);
+    /// After a batch: makes sure that what it brought leaves. True: call again soon.
+    fn end(&mut self) -> anyhow::Result<bool>;
+    /// Nothing more is going to be heard.
+    fn stop(&mut self);
+}
+
 /// Orders to a lane.
 #[derive(Debug)]
-pub enum Order {
-    /// Take a new table of streams.
-    Table(Arc<Table>),
+pub enum ReceivingOrder<T> {
+    /// Take a new table of streams, and the receiver these channels of it.
+    Table(Arc<T>, Vec<ReceiverChannel>),
     /// Accept nothing below this epoch: another lane has seen it.
     Epoch(u32),
     /// Stop.
@@ -30,7 +47,7 @@ pub enum Order {
 }
 
 /// Everything that a lane owns.
-pub struct Lane<P> {
+pub struct ReceivingLane<P, S: Receives> {
     /// Its number.
     pub number: usize,
     /// The process's clock.
@@ -39,10 +56,10 @@ pub struct Lane<P> {
     pub port: P,
     /// Frames into records.
     pub receiver: Receiver,
-    /// Records into the zone.
-    pub replay: Replay,
+    /// What becomes of them.
+    pub sink: S,
     /// Orders.
-    pub mailbox: Mailbox<Order>,
+    pub mailbox: Mailbox<ReceivingOrder<S::Table>>,
     /// The link's counters.
     pub counters: Arc<Lanes<ReceiveLink>>,
     /// What the control thread reads.
@@ -51,7 +68,7 @@ pub struct Lane<P> {
     pub ready: Ready,
 }
 
-impl<P: LinkPort> Lane<P> {
+impl<P: LinkPort, S: Receives> ReceivingLane<P, S> {
     /// Runs until told to stop.
     pub fn run(mut self) -> anyhow::Result<()> {
         prepare_lane_thread();
@@ -62,14 +79,14 @@ impl<P: LinkPort> Lane<P> {
         let mut share_at = 0;
         while !self.obey() {
             let now = self.clock.now();
-            self.replay.begin(now, self.receiver.last_frame_at(), self.receiver.heartbeat_ns());
+            self.sink.begin(now, self.receiver.last_frame_at(), self.receiver.heartbeat_ns());
             let received = self.receive(now)?;
             let mut wake_at = now;
             if received < BATCH {
                 // Only once nothing waits: time that frames spent in the ring is not held against the sender.
-                wake_at = self.receiver.poll(now, &mut self.replay);
+                wake_at = self.receiver.poll(now, &mut self.sink).min(self.miss(now));
             }
-            if self.replay.end().context("cannot send into the zone")? {
+            if self.sink.end()? {
                 wake_at = wake_at.min(now + RETRY_NS);
             }
             if now >= share_at {
@@ -81,27 +98,38 @@ impl<P: LinkPort> Lane<P> {
                 wait_until(&readiness, now, wake_at.min(share_at)).context("cannot wait for frames")?;
             }
         }
-        self.replay.stop();
+        self.sink.stop();
         self.share();
         Ok(())
     }
 
     fn receive(&mut self, now: Nanos) -> anyhow::Result<usize> {
-        let (receiver, replay) = (&mut self.receiver, &mut self.replay);
-        let received = self.port.receive(BATCH, &mut |frame| receiver.frame(now, frame, replay));
+        let (receiver, sink) = (&mut self.receiver, &mut self.sink);
+        let received = self.port.receive(BATCH, &mut |frame| receiver.frame(now, frame, sink));
         received.context("cannot receive from the link")
+    }
+
+    /// Tells if the sender is gone; else returns when it will count as gone.
+    fn miss(&mut self, now: Nanos) -> Nanos {
+        let Some(heard_at) = self.receiver.last_frame_at() else { return Nanos::MAX };
+        let gone_at = heard_at + GONE_HEARTBEATS * self.receiver.heartbeat_ns();
+        if now < gone_at {
+            return gone_at;
+        }
+        self.sink.gone();
+        Nanos::MAX
     }
 
     /// Carries out orders. True: stop.
     fn obey(&mut self) -> bool {
         while let Some(order) = self.mailbox.take() {
             match order {
-                Order::Table(table) => {
-                    self.receiver.set_channels(table.channels());
-                    self.replay.set_table(table);
+                ReceivingOrder::Table(table, channels) => {
+                    self.receiver.set_channels(&channels);
+                    self.sink.set_table(table);
                 }
-                Order::Epoch(epoch) => self.receiver.raise_epoch(epoch),
-                Order::Stop => return true,
+                ReceivingOrder::Epoch(epoch) => self.receiver.raise_epoch(epoch),
+                ReceivingOrder::Stop => return true,
             }
         }
         false

@@ -1,29 +1,26 @@
-//! A BLUE lane: one thread from its ingress queues to its TX queue of the link.
+//! A lane that sends on a link: from whatever its host sends to its TX queue.
 
+use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::ingress::Ingress;
-use super::table::Table;
-use super::tcp::Feed;
-use super::udp::UdpIngress;
 use crate::fec::Encoder;
 use crate::host::{Clock, Mailbox, Readiness, Ready, prepare_lane_thread, wait_until};
-use crate::link::{Nanos, Sender, SenderCounters, TxPort};
-use crate::steer::STREAMS_MAX;
-use crate::telemetry::counters::{Counter, Lanes, SendLink};
+use crate::link::{Nanos, Sender, SenderChannel, SenderCounters, TxPort};
+use crate::tcp::Feed;
+use crate::telemetry::counters::{Lanes, SendLink};
 
 /// Datagrams taken at once: enough to spread the cost of a wake-up, few enough that clocks are looked at every 100 us
 /// even at full rate.
-const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 /// Frames that must be free before a batch is taken: one for each datagram, twice over for what they make blocks do.
 const FRAMES_PER_BATCH: usize = 2 * BATCH;
 /// Heartbeats sent on stopping, with sessions' ends: two may be lost.
 const LAST_HEARTBEATS: u32 = 3;
-/// Between them: longer than RED's default `hold`, so that RED's account is settled by the next one.
+/// Between them: longer than the receiver's default `hold`, so that its account is settled by the next one.
 const LAST_HEARTBEAT_NS: Nanos = 20_000_000;
 /// Without free frames the lane looks again after this long at the latest: the time that 32 full frames take at 1 Gbit/s.
 const FULL_WAIT_NS: Nanos = 400_000;
@@ -31,64 +28,64 @@ const FULL_WAIT_NS: Nanos = 400_000;
 /// within 2 s.
 const DRAIN_NS: Nanos = 300_000_000;
 
+/// What a lane sends.
+pub trait Sends {
+    /// The streams, as the host has them.
+    type Table;
+    /// Puts everything to wait for into `readiness`, except for the feed.
+    fn register(&self, readiness: &Readiness) -> io::Result<()>;
+    /// Takes a new table, after the sender took its channels. An error is of single streams; the others work.
+    fn set_table<P: TxPort>(&mut self, now: Nanos, table: &Arc<Self::Table>, sender: &Sender<P>) -> io::Result<()>;
+    /// Puts a batch of what has arrived into the link, and says how many there were.
+    fn receive<P: TxPort>(&mut self, now: Nanos, sender: &mut Sender<P>) -> usize;
+    /// What tasks hand over.
+    fn feed(&mut self) -> &mut Feed;
+    /// Puts what tasks have handed over into the link. Returns whether there was anything.
+    fn pump<P: TxPort>(&mut self, now: Nanos, sender: &mut Sender<P>) -> bool;
+    /// Announces where every session stands.
+    fn mark<P: TxPort>(&mut self, now: Nanos, sender: &mut Sender<P>);
+    /// Ends every session, for the last heartbeats.
+    fn end_all(&mut self);
+    /// Adds what it has counted itself.
+    fn publish(&self, to: &SendLink);
+}
+
 /// Orders to a lane.
 #[derive(Debug)]
-pub enum Order {
-    /// Take a new table of streams, and an encoder that knows them.
-    Table(Arc<Table>, Encoder),
+pub enum SendingOrder<T> {
+    /// Take a new table of streams, and the sender these channels of it, with an encoder that knows them.
+    Table(Arc<T>, Vec<SenderChannel>, Encoder),
     /// Drain and stop.
     Stop,
 }
 
-/// What a lane shares with the control thread.
-#[derive(Debug)]
-pub struct Shared {
-    /// Datagrams taken from `AF_XDP` queues, by slot.
-    pub from_queues: Box<[Counter]>,
-    /// How often all queues were found empty: whatever came before has been taken, or was dropped.
-    pub emptied: Counter,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        let from_queues = (0..STREAMS_MAX).map(|_| Counter::default()).collect();
-        Self { from_queues, emptied: Counter::default() }
-    }
-}
-
 /// Everything that a lane owns.
-pub struct Lane<P: TxPort> {
+pub struct SendingLane<P: TxPort, S: Sends> {
     /// Its number.
     pub number: usize,
     /// The process's clock.
     pub clock: Clock,
     /// The link.
     pub sender: Sender<P>,
-    /// Where datagrams come from.
-    pub ingress: Ingress,
-    /// What becomes of them.
-    pub udp: UdpIngress,
-    /// What connections hand over.
-    pub feed: Feed,
+    /// What it sends.
+    pub source: S,
     /// Orders.
-    pub mailbox: Mailbox<Order>,
+    pub mailbox: Mailbox<SendingOrder<S::Table>>,
     /// The link's counters.
     pub counters: Arc<Lanes<SendLink>>,
-    /// What the control thread reads.
-    pub shared: Arc<Shared>,
     /// Set once all streams of the first table work.
     pub ready: Ready,
     /// Frames that the port could not send, if it counts any.
     pub send_errors: fn(&P) -> u64,
 }
 
-impl<P: TxPort> Lane<P> {
+impl<P: TxPort, S: Sends> SendingLane<P, S> {
     /// Runs until told to stop.
     pub fn run(mut self) -> anyhow::Result<()> {
         prepare_lane_thread();
         let readiness = Readiness::new().context("cannot make an epoll descriptor")?;
-        let prepared = self.ingress.register(&readiness).and_then(|()| {
-            readiness.add(self.feed.as_fd())?;
+        let prepared = self.source.register(&readiness).and_then(|()| {
+            readiness.add(self.source.feed().as_fd())?;
             readiness.add(self.mailbox.as_fd())
         });
         prepared.context("cannot wait for the lane's sockets")?;
@@ -102,10 +99,7 @@ impl<P: TxPort> Lane<P> {
                 wake_at = now;
             }
             let received = self.receive(now);
-            let fed = self.udp.pump(now, &mut self.feed, &mut self.sender);
-            if received == Some(0) {
-                self.shared.emptied.add(1);
-            }
+            let fed = self.source.pump(now, &mut self.sender);
             self.publish(&mut published);
             if !fed {
                 self.rest(&readiness, received, wake_at)?;
@@ -119,8 +113,7 @@ impl<P: TxPort> Lane<P> {
         if !self.sender.has_frames(FRAMES_PER_BATCH) {
             return None;
         }
-        let (sender, udp) = (&mut self.sender, &mut self.udp);
-        Some(self.ingress.receive(now, BATCH, |arrival| udp.datagram(now, sender, &arrival)))
+        Some(self.source.receive(now, &mut self.sender))
     }
 
     /// Waits for the next datagram or clock, if there is time.
@@ -129,13 +122,13 @@ impl<P: TxPort> Lane<P> {
         match received {
             Some(0) => {
                 // Connections that wait for room get it as frames leave: nobody rings for that.
-                let blocked = self.feed.is_blocked();
+                let blocked = self.source.feed().is_blocked();
                 if blocked {
                     return wait_until(readiness, now, wake_at.min(now + FULL_WAIT_NS)).context("cannot wait for room");
                 }
-                if self.feed.fall_asleep() {
+                if self.source.feed().fall_asleep() {
                     wait_until(readiness, now, wake_at).context("cannot wait for datagrams")?;
-                    self.feed.wake_up();
+                    self.source.feed().wake_up();
                 }
                 Ok(())
             }
@@ -149,7 +142,7 @@ impl<P: TxPort> Lane<P> {
     }
 
     fn heartbeat(&mut self, now: Nanos) {
-        self.udp.heartbeat(now, &mut self.feed, &mut self.sender);
+        self.source.mark(now, &mut self.sender);
         self.sender.heartbeat(now);
     }
 
@@ -157,18 +150,22 @@ impl<P: TxPort> Lane<P> {
     fn obey(&mut self) -> anyhow::Result<bool> {
         while let Some(order) = self.mailbox.take() {
             match order {
-                Order::Table(table, encoder) => self.take_table(&table, encoder)?,
-                Order::Stop => return Ok(true),
+                SendingOrder::Table(table, channels, encoder) => self.take_table(&table, channels, encoder)?,
+                SendingOrder::Stop => return Ok(true),
             }
         }
         Ok(false)
     }
 
-    fn take_table(&mut self, table: &Arc<Table>, encoder: Encoder) -> anyhow::Result<()> {
+    fn take_table(
+        &mut self,
+        table: &Arc<S::Table>,
+        channels: Vec<SenderChannel>,
+        encoder: Encoder,
+    ) -> anyhow::Result<()> {
         let now = self.clock.now();
-        self.sender.set_channels(now, table.sender_channels(), encoder);
-        self.udp.set_table(now, Arc::clone(table), &self.sender);
-        let opened = self.ingress.set_table(table);
+        self.sender.set_channels(now, channels, encoder);
+        let opened = self.source.set_table(now, table, &self.sender);
         if !self.ready.get() {
             opened?;
             self.ready.set();
@@ -185,19 +182,18 @@ impl<P: TxPort> Lane<P> {
         while self.clock.now() < until && self.receive(self.clock.now()) != Some(0) {
             self.sender.poll(self.clock.now())?;
         }
-        while self.clock.now() < until && self.udp.pump(self.clock.now(), &mut self.feed, &mut self.sender) {
+        while self.clock.now() < until && self.source.pump(self.clock.now(), &mut self.sender) {
             self.sender.poll(self.clock.now())?;
         }
         let until = self.clock.now() + DRAIN_NS;
-        self.udp.end_all();
-        self.feed.abort_all();
+        self.source.end_all();
         // A link that is behind would not take the sessions' ends.
         while !self.sender.has_room(0) && self.clock.now() < until {
             self.send_until(self.clock.now() + FULL_WAIT_NS)?;
         }
         for _ in 0..LAST_HEARTBEATS {
             let now = self.clock.now();
-            self.udp.heartbeat(now, &mut self.feed, &mut self.sender);
+            self.source.mark(now, &mut self.sender);
             self.sender.stop(now);
             self.send_until(now + LAST_HEARTBEAT_NS)?;
         }
@@ -208,7 +204,7 @@ impl<P: TxPort> Lane<P> {
             let frames = self.sender.waiting_frames();
             tracing::warn!(
                 frames,
-                "stopped before everything had left: the link is too slow, RED never hears of the rest"
+                "stopped before everything had left: the link is too slow, the other host never hears of the rest"
             );
         }
         self.publish(published);
@@ -235,7 +231,7 @@ impl<P: TxPort> Lane<P> {
         *published = now;
         if let Some(to) = self.counters.lane(self.number) {
             to.publish(&now, (self.send_errors)(self.sender.port()));
-            to.malformed.set(self.ingress.malformed());
+            self.source.publish(to);
         }
     }
 }

@@ -29,6 +29,7 @@
 //! makes outlives its process: namespaces have no name but a file descriptor, and every child dies with the process
 //! that started it, so that the kernel cleans up after a panic, a signal and even SIGKILL.
 
+pub mod apps;
 mod child;
 mod diode;
 mod host;

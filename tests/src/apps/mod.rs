@@ -7,6 +7,7 @@ mod daemon;
 mod mariadb;
 mod nginx;
 mod rsyslog;
+pub mod sockets;
 
 pub use daemon::Daemon;
 pub use mariadb::{MariaDb, Session};

@@ -33,7 +33,7 @@ impl Rsyslog {
             "#,
             file.display()
         );
-        let command = command(folder, "receiver", &config)?;
+        let command = command(host, folder, "receiver", &config)?;
         Ok(Self { daemon: Daemon::start_listening(host, "rsyslogd", command, port)?, file })
     }
 
@@ -51,7 +51,7 @@ impl Rsyslog {
             to.ip(),
             to.port()
         );
-        Ok(Self { daemon: Daemon::start(host, "rsyslogd", command(folder, "sender", &config)?)?, file })
+        Ok(Self { daemon: Daemon::start(host, "rsyslogd", command(host, folder, "sender", &config)?)?, file })
     }
 
     /// The file that a sender follows, or a receiver writes.
@@ -66,16 +66,21 @@ impl Rsyslog {
 }
 
 /// An rsyslog with this configuration and a working folder of its own, in the foreground.
-fn command(folder: &Path, name: &str, config: &str) -> Result<Command> {
+fn command(host: &Host, folder: &Path, name: &str, config: &str) -> Result<Command> {
     let work = folder.join(name);
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
     let config_file = work.join("rsyslog.conf");
     let own_log = r#"if $syslogtag startswith "rsyslogd" then { action(type="omfile" file="/dev/stderr") stop }"#;
-    let config = format!("global(workDirectory=\"{}\")\n{own_log}\n{config}", work.display());
+    // There is nobody to ask for names: it would wait 10 s for each new sender's.
+    let global = format!("global(workDirectory=\"{}\" net.enableDNS=\"off\")", work.display());
+    let config = format!("{global}\n{own_log}\n{config}");
     fs::write(&config_file, config).with_context(|| format!("cannot write {}", config_file.display()))?;
-    // AppArmor, where it has a profile for rsyslogd, goes by the path and allows it nothing in our folder.
+    // AppArmor, where it has a profile for rsyslogd, goes by the path and allows it nothing in our folder. Another
+    // process copies it: a child forked here meanwhile would hold the copy open for writing, and it would not start.
     let program = work.join("rsyslogd");
-    fs::copy(PROGRAM, &program).with_context(|| format!("no {PROGRAM}; cargo xtask setup installs it"))?;
+    let mut copy = Command::new("cp");
+    copy.arg(PROGRAM).arg(&program);
+    host.output(copy, "").context("is it installed? cargo xtask setup does that")?;
     let mut command = Command::new(program);
     command.arg("-n").arg("-f").arg(config_file).arg("-i").arg(work.join("pid"));
     Ok(command)

@@ -17,7 +17,7 @@ fn fetch(stage: &Stage, certificate: &Path, to: &Path) -> anyhow::Result<String>
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--tlsv1.3", "--max-time", "120"]);
     curl.args(["--write-out", "%{ssl_verify_result} %{http_code} %{size_download}"]);
-    curl.args(["--resolve", &format!("{HOST_NAME}:{PORT}:{}", stage.entrance(PORT).ip())]);
+    curl.args(["--resolve", &format!("{HOST_NAME}:{PORT}:{}", stage.entrance().ip())]);
     curl.arg("--cacert").arg(certificate).arg("--output").arg(to);
     curl.arg(format!("https://{HOST_NAME}:{PORT}/file"));
     stage.lab().client.output(curl, "")
@@ -26,7 +26,7 @@ fn fetch(stage: &Stage, certificate: &Path, to: &Path) -> anyhow::Result<String>
 /// The certificate that a client is shown, in PEM, and whether it is by TLS 1.3.
 fn shown_certificate(stage: &Stage) -> (String, bool) {
     let mut openssl = Command::new("openssl");
-    openssl.args(["s_client", "-servername", HOST_NAME, "-connect", &stage.entrance(PORT).to_string()]);
+    openssl.args(["s_client", "-servername", HOST_NAME, "-connect", &stage.entrance().to_string()]);
     let shown = stage.lab().client.output(openssl, "").unwrap();
     let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
     let from = shown.find(begin).unwrap_or_else(|| panic!("no certificate in: {shown}"));

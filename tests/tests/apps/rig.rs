@@ -1,10 +1,17 @@
 //! The ground that an application stands on: hosts, links, and what carries its connections.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use lab::apps::sockets;
 use lab::path::{Ground, Path5};
 use lab::{Lab, Line, Loss, Options, Site, Stopped, Stream, address};
+
+/// A bound for what takes a second.
+pub const SOON: Duration = Duration::from_mins(1);
+/// Between two looks at what cannot be waited for.
+pub const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// What carries connections from client to server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +38,13 @@ impl Carrier {
 }
 
 /// Hosts with one TCP stream from the client's zone to the server.
-pub enum Stage {
-    /// The kernels carry it.
+pub struct Stage {
+    port: u16,
+    path: Carried,
+}
+
+enum Carried {
     Kernel(Ground),
-    /// Both relays do.
     Relay(Path5),
 }
 
@@ -42,32 +52,32 @@ impl Stage {
     /// A `tcp-unilateral` stream on this port. The kernels need a way back all the same.
     pub fn unilateral(carrier: Carrier, port: u16) -> Self {
         let site = Site::new("xdp").stream(stream("tcp-unilateral", port));
-        Self::set(carrier, site, (carrier == Carrier::Kernel).then_some(Loss::None))
+        Self::set(carrier, port, site, (carrier == Carrier::Kernel).then_some(Loss::None))
     }
 
     /// A `tcp-bilateral` stream on this port for so many clients, with a return link that loses as much as the link.
     pub fn bilateral(carrier: Carrier, port: u16, max_sessions: u32) -> Self {
         let stream = stream("tcp-bilateral", port).line(&format!("max_sessions = {max_sessions}"));
-        Self::set(carrier, Site::new("xdp").return_link("full").stream(stream), Some(carrier.loss().0))
+        Self::set(carrier, port, Site::new("xdp").return_link("full").stream(stream), Some(carrier.loss().0))
     }
 
-    fn set(carrier: Carrier, site: Site, return_loss: Option<Loss>) -> Self {
+    fn set(carrier: Carrier, port: u16, site: Site, return_loss: Option<Loss>) -> Self {
         let (loss, (share, residual, burst)) = carrier.loss();
         let options = Options { loss, return_loss, ..Options::default() };
         // No faster than RED can take it, also when it was built without optimisation and has little of the processor.
         let site = site.link("rate = \"200Mbit/s\"").protect(share, residual, burst);
         let ground = Ground::sealed(&options, &site);
         if carrier != Carrier::Kernel {
-            return Self::Relay(ground.start());
+            return Self { port, path: Carried::Relay(ground.start()) };
         }
         ground.lab.forward_in_kernel().expect("a way there and back");
-        Self::Kernel(ground)
+        Self { port, path: Carried::Kernel(ground) }
     }
 
     fn ground(&self) -> &Ground {
-        match self {
-            Self::Kernel(ground) => ground,
-            Self::Relay(path) => &path.ground,
+        match &self.path {
+            Carried::Kernel(ground) => ground,
+            Carried::Relay(path) => &path.ground,
         }
     }
 
@@ -82,26 +92,31 @@ impl Stage {
     }
 
     /// Where the client connects to.
-    pub fn entrance(&self, port: u16) -> SocketAddr {
-        let ip: Ipv4Addr = match self {
-            Self::Kernel(_) => address::SERVER,
-            Self::Relay(_) => address::BLUE,
+    pub fn entrance(&self) -> SocketAddr {
+        let ip = match self.path {
+            Carried::Kernel(_) => address::SERVER,
+            Carried::Relay(_) => address::BLUE,
         };
-        (ip, port).into()
+        (ip, self.port).into()
     }
 
     /// What the relays wrote so far; nothing when there are none.
     pub fn log_text(&self) -> String {
-        match self {
-            Self::Kernel(_) => String::new(),
-            Self::Relay(path) => format!("{}\n{}", path.blue.log().text(), path.red.log().text()),
+        match &self.path {
+            Carried::Kernel(_) => String::new(),
+            Carried::Relay(path) => format!("{}\n{}", path.blue.log().text(), path.red.log().text()),
         }
     }
 
-    /// Stops the relays, if there are any, and checks that no session of them was broken off and nothing was lost on
-    /// the way; gives BLUE's and RED's counters of the stream.
+    /// Waits for the end of every connection; stops the relays, if there are any, and checks that no session of them
+    /// was broken off and nothing was lost on the way. Gives BLUE's and RED's counters of the stream.
     pub fn end(self) -> Option<(Line, Line)> {
-        let Self::Relay(path) = self else { return None };
+        let deadline = Instant::now() + SOON;
+        while !sockets::is_idle(&self.lab().server, self.port).expect("sockets") {
+            assert!(Instant::now() < deadline, "the server still has connections\n{}", self.log_text());
+            std::thread::sleep(LOOK_PERIOD);
+        }
+        let Carried::Relay(path) = self.path else { return None };
         let (blue, red, diode) = path.end();
         let log = format!("{}\n{}", blue.log.text(), red.log.text());
         assert!(blue.status.success() && red.status.success(), "{log}");

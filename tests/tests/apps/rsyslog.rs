@@ -1,17 +1,15 @@
 //! rsyslog in the BLUE zone forwards to rsyslog in the RED zone, one way.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lab::apps::Rsyslog;
 use lab::require_root;
 
-use super::rig::{Carrier, Stage};
+use super::rig::{Carrier, LOOK_PERIOD, SOON, Stage};
 
 const PORT: u16 = 514;
 const MESSAGES: usize = 10_000;
-/// A bound for what takes a second.
-const SOON: Duration = Duration::from_mins(1);
 
 fn message(number: usize) -> String {
     format!("message {number} of {MESSAGES}")
@@ -22,7 +20,7 @@ fn messages_arrive(carrier: Carrier) {
     let stage = Stage::unilateral(carrier, PORT);
     let (lab, folder) = (stage.lab(), stage.folder());
     let receiver = Rsyslog::receiver(&lab.server, folder, PORT).unwrap();
-    let sender = Rsyslog::sender(&lab.client, folder, stage.entrance(PORT)).unwrap();
+    let sender = Rsyslog::sender(&lab.client, folder, stage.entrance()).unwrap();
     let sent: String = (1..=MESSAGES).map(|number| message(number) + "\n").collect();
     fs::write(sender.file(), sent).unwrap();
     let received = wait_for_lines(&receiver).unwrap_or_else(|count| {
@@ -48,7 +46,7 @@ fn wait_for_lines(receiver: &Rsyslog) -> Result<String, usize> {
         match text.matches('\n').count() {
             count if count >= MESSAGES => return Ok(text),
             count if Instant::now() > deadline => return Err(count),
-            _ => std::thread::sleep(Duration::from_millis(20)),
+            _ => std::thread::sleep(LOOK_PERIOD),
         }
     }
 }

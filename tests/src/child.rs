@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -43,9 +43,20 @@ pub struct Child {
 
 impl Child {
     /// Starts `command`, which must have been put into a process group of its own.
-    pub(crate) fn spawn(name: &str, mut command: Command) -> Result<Self> {
+    pub(crate) fn spawn(name: &str, command: Command) -> Result<Self> {
+        Self::spawn_reading(name, command, Stdio::null())
+    }
+
+    /// As [`Child::spawn`]; gives what the program's standard input reads from, too.
+    pub(crate) fn converse(name: &str, command: Command) -> Result<(Self, ChildStdin)> {
+        let mut child = Self::spawn_reading(name, command, Stdio::piped())?;
+        let input = child.process.stdin.take().with_context(|| format!("{name}: no standard input"))?;
+        Ok((child, input))
+    }
+
+    fn spawn_reading(name: &str, mut command: Command, input: Stdio) -> Result<Self> {
         let line = format!("{command:?}").replace('"', "");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = start(command).with_context(|| format!("{name}: cannot start {line}"))?;
         let pidfd = sys::pidfd(process.id()).with_context(|| format!("{name}: pidfd_open"))?;
         let log = Log::default();

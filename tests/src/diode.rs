@@ -1,19 +1,19 @@
-//! The diode: a host between BLUE and RED whose kernel lets frames pass one way only, and loses some.
+//! A diode: a host between two others whose kernel lets frames pass one way only, and loses some.
 //!
 //! An nftables `netdev` table does it on the ingress hooks, at the kernel's speed, for `AF_XDP` senders too. What it
 //! counts is exact: frames in = forwarded + dropped.
 //!
 //! ```text
-//!  dio0 (from BLUE) --> chain loss --drop--> counter dropped
-//!                            '--> counter forwarded --fwd--> dio1
-//!  dio1 (from RED)  --> counter came_back --> drop
+//!  input  (from the sender)   --> chain loss --drop--> counter dropped
+//!                                      '--> counter forwarded --fwd--> output
+//!  output (from the receiver) --> counter came_back --> drop
 //! ```
 
 use anyhow::{Context, Result};
 
-use crate::{Host, Options, address};
+use crate::Host;
 
-/// What the diode does to frames from BLUE.
+/// What a diode does to frames from its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// Every frame passes.
@@ -51,50 +51,63 @@ impl Loss {
     }
 }
 
-/// Frames counted by the diode since it was made.
+/// Frames counted by a diode since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Frames from BLUE that went on to RED.
+    /// Frames from the sender that went on to the receiver.
     pub forwarded: u64,
-    /// Frames from BLUE that were lost on purpose.
+    /// Frames from the sender that were lost on purpose.
     pub dropped: u64,
-    /// Frames that RED sent towards BLUE. None ever arrived; a diode's RED sends none.
+    /// Frames that the receiver sent back. None ever arrived; a diode's receiver sends none.
     pub came_back: u64,
 }
 
-/// The running diode. Interfaces: `dio0` to BLUE, `dio1` to RED.
+/// A running diode.
 #[derive(Debug)]
 pub struct Diode {
     host: Host,
+    input: &'static str,
+    output: &'static str,
 }
 
 impl Diode {
-    /// Makes the host; its table follows once the interfaces are there ([`Diode::install`]).
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self { host: Host::new("diode")? })
+    /// Makes the host; its table follows once the interfaces `input`, to the sender, and `output`, to the receiver,
+    /// are there ([`Diode::install`]).
+    pub(crate) fn new(name: &str, input: &'static str, output: &'static str) -> Result<Self> {
+        Ok(Self { host: Host::new(name)?, input, output })
     }
 
-    /// Starts forwarding from `dio0` to `dio1`.
-    pub(crate) fn install(&self, options: &Options) -> Result<()> {
-        let (from, to) = (address::DIODE_BLUE_IF, address::DIODE_RED_IF);
+    /// Starts forwarding from `input` to `output`.
+    pub(crate) fn install(&self, loss: Loss) -> Result<()> {
+        let (input, output) = (self.input, self.output);
         self.host.nft(&format!(
             "table netdev diode {{
                 counter forwarded {{ }}
                 counter dropped {{ }}
                 counter came_back {{ }}
                 chain loss {{ }}
-                chain from_blue {{
-                    type filter hook ingress device {from} priority 0; policy drop;
+                chain from_sender {{
+                    type filter hook ingress device {input} priority 0; policy drop;
                     jump loss
-                    counter name forwarded fwd to {to}
+                    counter name forwarded fwd to {output}
                 }}
-                chain from_red {{
-                    type filter hook ingress device {to} priority 0; policy drop;
+                chain from_receiver {{
+                    type filter hook ingress device {output} priority 0; policy drop;
                     counter name came_back drop
                 }}
             }}"
         ))?;
-        self.set_loss(options.loss)
+        self.set_loss(loss)
+    }
+
+    /// The interface to the sender.
+    pub(crate) fn input(&self) -> &'static str {
+        self.input
+    }
+
+    /// The interface to the receiver.
+    pub(crate) fn output(&self) -> &'static str {
+        self.output
     }
 
     /// The diode's host.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdin, Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -66,6 +66,11 @@ impl Host {
     /// handle is dropped or this process ends.
     pub fn spawn(&self, name: &str, command: Command) -> Result<Child> {
         Child::spawn(&format!("{}/{name}", self.name), self.prepare(command))
+    }
+
+    /// As [`Host::spawn`], and gives the program's standard input.
+    pub fn converse(&self, name: &str, command: Command) -> Result<(Child, ChildStdin)> {
+        Child::converse(&format!("{}/{name}", self.name), self.prepare(command))
     }
 
     /// Runs a program on this host to its end with `input` on its standard input; gives what it wrote.

@@ -13,10 +13,23 @@
 //!                   10.71.2.1 ---- one way only ----->  10.71.2.2
 //! ```
 //!
+//! With a return link ([`Options::return_loss`]) a second diode stands beside the first, the other way round:
+//!
+//! ```text
+//!                     blue           return diode          red
+//!                   +------+          +------+          +------+
+//!                   | blu2 |--veth----| dio3 |  nft     |      |
+//!                   |      |          |    <-fwd--+--   |      |
+//!                   |      |          | dio2 |---veth---| red2 |
+//!                   +------+          +------+          +------+
+//!                   10.71.4.1 <---- one way only -----  10.71.4.2
+//! ```
+//!
 //! Owns what surrounds the relay in a test or in the demo; it never touches the machine's own network. Nothing it
 //! makes outlives its process: namespaces have no name but a file descriptor, and every child dies with the process
 //! that started it, so that the kernel cleans up after a panic, a signal and even SIGKILL.
 
+pub mod apps;
 mod child;
 mod diode;
 mod host;

@@ -156,11 +156,15 @@ impl Path5 {
         Outcome { sent, received, diode, blue, red }
     }
 
-    /// Stops BLUE, then RED.
+    /// Stops BLUE, then RED; gives what the forward diode saw.
     pub fn end(self) -> (Stopped, Stopped, Counters) {
         let blue = self.blue.stop().expect("BLUE stops");
         let red = self.red.stop().expect("RED stops");
         let diode = self.ground.lab.diode.counters().expect("the diode counts");
+        if let Some(back) = &self.ground.lab.back {
+            let came_back = back.counters().expect("the return diode counts").came_back;
+            assert_eq!(came_back, 0, "BLUE sent on the return link\n{}", blue.log.text());
+        }
         (blue, red, diode)
     }
 }

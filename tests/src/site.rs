@@ -57,7 +57,8 @@ pub struct Site {
     fec: Vec<String>,
     blue: Vec<String>,
     red: Vec<String>,
-    rest: Vec<String>,
+    /// The text of `[link.return]`; empty without a return link.
+    back: String,
     streams: Vec<Stream>,
 }
 
@@ -119,10 +120,19 @@ impl Site {
         self
     }
 
-    /// Adds text between `[red]` and the streams, for example a whole `[link.return]`.
+    /// Uses the laboratory's return link ([`crate::Options::return_loss`]) in this mode, `status` or `full`.
     #[must_use]
-    pub fn section(mut self, text: &str) -> Self {
-        self.rest.push(text.to_owned());
+    pub fn return_link(mut self, mode: &str) -> Self {
+        self.back = format!(
+            "mode = \"{mode}\"\n\
+             red = {{ interface = \"{}\", address = \"{}\" }}\n\
+             blue = {{ interface = \"{}\", address = \"{}\", mac = \"{}\" }}",
+            a::RED_RETURN_IF,
+            a::RED_RETURN,
+            a::BLUE_RETURN_IF,
+            a::BLUE_RETURN,
+            a::BLUE_RETURN_MAC,
+        );
         self
     }
 
@@ -147,7 +157,9 @@ impl Site {
         section("[link.fec]", "", &self.fec);
         section("[blue]", &format!("interface = \"{}\"\nstate_dir = \"{state}/blue\"\n", a::BLUE_IF), &self.blue);
         section("[red]", &format!("interface = \"{}\"\nstate_dir = \"{state}/red\"\n", a::RED_IF), &self.red);
-        section(&self.rest.join("\n"), "", &[]);
+        if !self.back.is_empty() {
+            section("[link.return]", &self.back, &[]);
+        }
         for stream in &self.streams {
             text += &stream.text();
             text.push('\n');
@@ -175,12 +187,15 @@ mod tests {
     #[test]
     fn the_text_is_what_was_asked_for() {
         let stream = Stream::udp(1, "video", 5000, (a::SERVER, 6000)).line("max_sessions = 4");
-        let text = Site::new("socket").scheme("reed-solomon").repair("10%").stream(stream).text(Path::new("/state"));
+        let site = Site::new("socket").scheme("reed-solomon").repair("10%").return_link("full").stream(stream);
+        let text = site.text(Path::new("/state"));
         for wanted in [
             "[link]\ndriver = \"socket\"\n",
             "[link.red]\ninterface = \"red1\"\naddress = \"10.71.2.2\"\nmac = \"02:00:00:00:00:02\"\n",
             "[link.fec]\nscheme = \"reed-solomon\"\nrepair = \"10%\"\n",
             "[blue]\ninterface = \"blu0\"\nstate_dir = \"/state/blue\"\n",
+            "[link.return]\nmode = \"full\"\nred = { interface = \"red2\", address = \"10.71.4.2\" }\n",
+            "blue = { interface = \"blu2\", address = \"10.71.4.1\", mac = \"02:00:00:00:00:04\" }\n",
             "channel = 1\nname = \"video\"\ntype = \"udp-unilateral\"\nsource_port = 5000\n",
             "destination_ip = \"10.71.3.10\"\ndestination_port = 6000\nmax_sessions = 4\nsource_ip = [",
         ] {

@@ -1,5 +1,6 @@
-//! The five hosts and their cables; the picture is in the crate's head.
+//! The hosts and their cables; the picture is in the crate's head.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
@@ -22,6 +23,10 @@ pub mod address {
     pub const RED: Ipv4Addr = Ipv4Addr::new(10, 71, 3, 1);
     /// The server in the RED zone.
     pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 71, 3, 10);
+    /// RED on the return link.
+    pub const RED_RETURN: Ipv4Addr = Ipv4Addr::new(10, 71, 4, 2);
+    /// BLUE on the return link.
+    pub const BLUE_RETURN: Ipv4Addr = Ipv4Addr::new(10, 71, 4, 1);
     /// The client in the BLUE zone, IPv6.
     pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd71, 1, 0, 0, 0, 0, 0, 0x10);
     /// BLUE in its zone, IPv6.
@@ -47,17 +52,29 @@ pub mod address {
     pub const RED_IF: &str = "red0";
     /// The server's interface.
     pub const SERVER_IF: &str = "srv0";
+    /// RED's interface on the return link.
+    pub const RED_RETURN_IF: &str = "red2";
+    /// The return diode's interface to RED.
+    pub const RETURN_RED_IF: &str = "dio2";
+    /// The return diode's interface to BLUE.
+    pub const RETURN_BLUE_IF: &str = "dio3";
+    /// BLUE's interface on the return link.
+    pub const BLUE_RETURN_IF: &str = "blu2";
 
     /// MAC address of BLUE on the link (locally administered, as all here).
     pub const BLUE_LINK_MAC: &str = "02:00:00:00:00:01";
     /// MAC address of RED on the link.
     pub const RED_LINK_MAC: &str = "02:00:00:00:00:02";
+    /// MAC address of RED on the return link.
+    pub const RED_RETURN_MAC: &str = "02:00:00:00:00:03";
+    /// MAC address of BLUE on the return link.
+    pub const BLUE_RETURN_MAC: &str = "02:00:00:00:00:04";
 }
 
 /// How a laboratory is built.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// IP MTU of the link, in bytes.
+    /// IP MTU of the link, and of the return link, in bytes.
     pub mtu: u32,
     /// IP MTU of both zones, in bytes.
     pub zone_mtu: u32,
@@ -65,11 +82,13 @@ pub struct Options {
     pub queues: u32,
     /// What the diode loses at first.
     pub loss: Loss,
+    /// What the return diode loses at first; there is no return link without.
+    pub return_loss: Option<Loss>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { mtu: 1500, zone_mtu: 1500, queues: 1, loss: Loss::None }
+        Self { mtu: 1500, zone_mtu: 1500, queues: 1, loss: Loss::None, return_loss: None }
     }
 }
 
@@ -91,8 +110,10 @@ pub struct Lab {
     pub client: Host,
     /// Runs `relay blue`.
     pub blue: Host,
-    /// The one-way link.
+    /// The one-way link from BLUE to RED.
     pub diode: Diode,
+    /// The one-way link from RED to BLUE, with [`Options::return_loss`].
+    pub back: Option<Diode>,
     /// Runs `relay red`.
     pub red: Host,
     /// Receives, in the RED zone.
@@ -102,47 +123,35 @@ pub struct Lab {
 impl Lab {
     /// Builds hosts, cables, addresses and routes. All is up and the diode forwards when it returns.
     pub fn new(options: &Options) -> Result<Self> {
+        use address as a;
+        let back = options.return_loss.map(|_| Diode::new("return diode", a::RETURN_RED_IF, a::RETURN_BLUE_IF));
         let lab = Self {
             client: Host::new("client")?,
             blue: Host::new("blue")?,
-            diode: Diode::new()?,
+            diode: Diode::new("diode", a::DIODE_BLUE_IF, a::DIODE_RED_IF)?,
+            back: back.transpose()?,
             red: Host::new("red")?,
             server: Host::new("server")?,
         };
-        lab.cables(options)?;
-        lab.addresses()?;
-        lab.diode.install(options)?;
+        lab.zones(options)?;
+        let from = Nic { host: &lab.blue, name: a::BLUE_LINK_IF, mac: Some(a::BLUE_LINK_MAC) };
+        let to = Nic { host: &lab.red, name: a::RED_LINK_IF, mac: Some(a::RED_LINK_MAC) };
+        lay_link((from, a::BLUE_LINK), &lab.diode, (to, a::RED_LINK), options, options.loss)?;
+        if let (Some(back), Some(loss)) = (&lab.back, options.return_loss) {
+            let from = Nic { host: &lab.red, name: a::RED_RETURN_IF, mac: Some(a::RED_RETURN_MAC) };
+            let to = Nic { host: &lab.blue, name: a::BLUE_RETURN_IF, mac: Some(a::BLUE_RETURN_MAC) };
+            lay_link((from, a::RED_RETURN), back, (to, a::BLUE_RETURN), options, loss)?;
+        }
         Ok(lab)
     }
 
-    fn cables(&self, options: &Options) -> Result<()> {
+    /// Both zones: cables, addresses and routes.
+    fn zones(&self, options: &Options) -> Result<()> {
         use address as a;
-        let nic = |host, name, mac| Nic { host, name, mac };
-        let (client, blue, red, server) = (&self.client, &self.blue, &self.red, &self.server);
-        let diode = self.diode.host();
-        let zone = (options.zone_mtu, options.queues);
-        let link = (options.mtu, options.queues);
-        connect(nic(client, a::CLIENT_IF, None), nic(blue, a::BLUE_IF, None), zone.0, zone.1)?;
-        connect(nic(red, a::RED_IF, None), nic(server, a::SERVER_IF, None), zone.0, zone.1)?;
-        connect(
-            nic(blue, a::BLUE_LINK_IF, Some(a::BLUE_LINK_MAC)),
-            nic(diode, a::DIODE_BLUE_IF, None),
-            link.0,
-            link.1,
-        )?;
-        connect(nic(diode, a::DIODE_RED_IF, None), nic(red, a::RED_LINK_IF, Some(a::RED_LINK_MAC)), link.0, link.1)
-    }
-
-    fn addresses(&self) -> Result<()> {
-        use address as a;
-        for (host, interface) in [
-            (&self.blue, a::BLUE_LINK_IF),
-            (self.diode.host(), a::DIODE_BLUE_IF),
-            (self.diode.host(), a::DIODE_RED_IF),
-            (&self.red, a::RED_LINK_IF),
-        ] {
-            silence(host, interface)?;
-        }
+        let nic = |host, name| Nic { host, name, mac: None };
+        let (mtu, queues) = (options.zone_mtu, options.queues);
+        connect(nic(&self.client, a::CLIENT_IF), nic(&self.blue, a::BLUE_IF), mtu, queues)?;
+        connect(nic(&self.red, a::RED_IF), nic(&self.server, a::SERVER_IF), mtu, queues)?;
         self.client.ip_batch(&format!(
             "addr add {}/24 dev cli0\naddr add {}/64 dev cli0 nodad\nlink set cli0 up\n\
              route add default via {}\nroute add ::/0 via {}",
@@ -151,21 +160,13 @@ impl Lab {
             a::BLUE,
             a::BLUE_V6
         ))?;
-        // ARP is off on the link, and without it the kernel would put its own MAC address into the frames.
         self.blue.ip_batch(&format!(
-            "addr add {}/24 dev blu0\naddr add {}/64 dev blu0 nodad\nlink set blu0 up\n\
-             addr add {}/24 dev blu1\nlink set blu1 up\nneigh replace {} lladdr {} dev blu1 nud permanent",
+            "addr add {}/24 dev blu0\naddr add {}/64 dev blu0 nodad\nlink set blu0 up",
             a::BLUE,
-            a::BLUE_V6,
-            a::BLUE_LINK,
-            a::RED_LINK,
-            a::RED_LINK_MAC
+            a::BLUE_V6
         ))?;
-        self.diode.host().ip_batch("link set dio0 up\nlink set dio1 up")?;
         self.red.ip_batch(&format!(
-            "addr add {}/24 dev red1\nlink set red1 up\n\
-             addr add {}/24 dev red0\naddr add {}/64 dev red0 nodad\nlink set red0 up",
-            a::RED_LINK,
+            "addr add {}/24 dev red0\naddr add {}/64 dev red0 nodad\nlink set red0 up",
             a::RED,
             a::RED_V6
         ))?;
@@ -180,16 +181,49 @@ impl Lab {
         Ok(())
     }
 
-    /// Lets the kernels of BLUE and RED forward IPv4 from client to server, as if there were no relay: the yardstick
-    /// of what the path itself can do.
+    /// Lets the kernels of BLUE and RED forward IPv4 from client to server, and over a return link back, as if there
+    /// were no relay: the yardstick of what the path itself can do.
     pub fn forward_in_kernel(&self) -> Result<()> {
         for host in [&self.blue, &self.red] {
             host.sysctl("net/ipv4/ip_forward", "1")?;
             host.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
         }
         self.red.sysctl("net/ipv4/conf/red1/rp_filter", "0")?;
-        self.blue.ip(&format!("route add {}/32 via {}", address::SERVER, address::RED_LINK)).map(drop)
+        self.blue.ip(&format!("route add {}/32 via {}", address::SERVER, address::RED_LINK))?;
+        if self.back.is_some() {
+            self.blue.sysctl("net/ipv4/conf/blu2/rp_filter", "0")?;
+            self.red.ip(&format!("route add {}/32 via {}", address::CLIENT, address::BLUE_RETURN))?;
+        }
+        Ok(())
     }
+}
+
+/// Lays a one-way link from one host over a diode to another, brings it up and starts the diode.
+fn lay_link(
+    (from, from_address): (Nic, Ipv4Addr),
+    diode: &Diode,
+    (to, to_address): (Nic, Ipv4Addr),
+    options: &Options,
+    loss: Loss,
+) -> Result<()> {
+    let via = |name| Nic { host: diode.host(), name, mac: None };
+    let (input, output) = (via(diode.input()), via(diode.output()));
+    connect(from, input, options.mtu, options.queues)?;
+    connect(output, to, options.mtu, options.queues)?;
+    for nic in [from, input, output, to] {
+        silence(nic.host, nic.name)?;
+    }
+    let name = from.name;
+    from.host.ip_batch(&format!("addr add {from_address}/24 dev {name}\nlink set {name} up"))?;
+    if let Some(mac) = to.mac {
+        // ARP is off on the link, and without it the kernel would put its own MAC address into the frames.
+        from.host.ip(&format!("neigh replace {to_address} lladdr {mac} dev {name} nud permanent"))?;
+    }
+    for nic in [input, output] {
+        nic.host.ip(&format!("link set {} up", nic.name))?;
+    }
+    to.host.ip_batch(&format!("addr add {to_address}/24 dev {0}\nlink set {0} up", to.name))?;
+    diode.install(loss)
 }
 
 /// Lays a veth cable between two hosts; both ends are down. `mtu` in bytes, `queues` for RX and TX each.

@@ -2,7 +2,8 @@
 //!
 //! Here the kernels of BLUE and RED forward IP in the relay's place, so that every loss is the diode's.
 
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -101,6 +102,61 @@ fn nothing_gets_back() {
     assert_eq!(lab.diode.counters().unwrap(), Counters { came_back: 5, ..Counters::default() });
     blue.set_read_timeout(Some(QUIET)).unwrap();
     assert!(blue.recv(&mut [0; 10]).is_err());
+}
+
+#[test]
+fn the_return_link_is_one_way_and_loses_what_it_is_told() {
+    require_root!();
+    let loss = Loss::Bursts { burst: 12, period: 900 };
+    let lab = Lab::new(&Options { return_loss: Some(loss), ..Options::default() }).unwrap();
+    let back = lab.back.as_ref().unwrap();
+    let to = (address::BLUE_RETURN, 7400);
+    let receiver = Receiver::start(&lab.blue, to, 1).unwrap();
+    let load = Load::new(to, 20_000).count(1800).seed(1);
+    let sent = Sender::start(&lab.red, load).unwrap().join().unwrap();
+    let received = receiver.finish(&sent, QUIET).unwrap();
+    let expected: Vec<(u32, u64)> = (0..2).flat_map(|n| (0..12).map(move |at| (0, n * 900 + at))).collect();
+    assert_eq!(received.missing(&sent), expected);
+    let counted = Counters { forwarded: 1776, dropped: 24, came_back: 0 };
+    assert_eq!(back.counters().unwrap(), counted);
+
+    let red = lab.red.run(|| UdpSocket::bind("0.0.0.0:7")).unwrap().unwrap();
+    let mac = address::RED_RETURN_MAC;
+    lab.blue.ip(&format!("neigh replace {} lladdr {mac} dev blu2", address::RED_RETURN)).unwrap();
+    let blue = lab.blue.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+    for _ in 0..5 {
+        blue.send_to(b"wrong way", (address::RED_RETURN, 7)).unwrap();
+    }
+    assert_eq!(back.counters().unwrap(), Counters { came_back: 5, ..counted });
+    red.set_read_timeout(Some(QUIET)).unwrap();
+    assert!(red.recv(&mut [0; 10]).is_err());
+    assert_eq!(lab.diode.counters().unwrap(), Counters::default(), "the two links have nothing in common");
+}
+
+#[test]
+fn with_a_return_link_kernels_carry_a_conversation() {
+    require_root!();
+    let lab = Lab::new(&Options { return_loss: Some(Loss::None), ..Options::default() }).unwrap();
+    lab.forward_in_kernel().unwrap();
+    let listener = lab.server.run(|| TcpListener::bind((address::SERVER, 7))).unwrap().unwrap();
+    let mut client =
+        lab.client.run(|| TcpStream::connect_timeout(&(address::SERVER, 7).into(), SOON)).unwrap().unwrap();
+    let (mut server, peer) = listener.accept().unwrap();
+    assert_eq!(peer.ip(), address::CLIENT);
+    say(&mut client, &mut server);
+    say(&mut server, &mut client);
+    for diode in [&lab.diode, lab.back.as_ref().unwrap()] {
+        let counters = diode.counters().unwrap();
+        assert!(counters.forwarded >= 3 && counters.came_back == 0, "{counters:?}");
+    }
+}
+
+fn say(from: &mut TcpStream, to: &mut TcpStream) {
+    from.write_all(b"ping").unwrap();
+    to.set_read_timeout(Some(SOON)).unwrap();
+    let mut heard = [0; 4];
+    to.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"ping");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct Options {
 /// runs whatever became of the others.
 pub fn run(options: &Options) -> Result<()> {
     heading("Set-up");
-    setup::run(&setup::Options { check: false, toolchain: options.toolchain })?;
+    setup::run(&setup::Options { check: false, build_only: options.unprivileged, toolchain: options.toolchain })?;
     heading("XDP programs");
     build_ebpf::run(&build_ebpf::Options { toolchain: options.toolchain })?;
 

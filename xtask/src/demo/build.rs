@@ -15,7 +15,7 @@ pub(super) fn root() -> &'static Path {
 pub(super) fn relay() -> Result<PathBuf> {
     let xtask = std::env::current_exe().context("cannot tell where this program is")?;
     if !check_setup(&xtask) {
-        step("setting up", Command::new(&xtask).arg("setup"))?;
+        step("setting up", Command::new(&xtask).args(["setup", "--build-only"]))?;
     }
     step("building the XDP programs", Command::new(&xtask).arg("build-ebpf"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -25,10 +25,10 @@ pub(super) fn relay() -> Result<PathBuf> {
     Ok(std::path::absolute(root().join(target))?.join("release/relay"))
 }
 
-/// Whether `setup --check` has nothing to say.
+/// Whether `setup --build-only --check` has nothing to say.
 fn check_setup(xtask: &Path) -> bool {
     let mut check = Command::new(xtask);
-    check.args(["setup", "--check"]).current_dir(root()).stdout(Stdio::null()).stderr(Stdio::null());
+    check.args(["setup", "--build-only", "--check"]).current_dir(root()).stdout(Stdio::null()).stderr(Stdio::null());
     check.status().is_ok_and(|status| status.success())
 }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::run;
+use crate::{paths, run};
 
 /// A package and its reason.
 #[derive(Clone, Copy)]
@@ -34,15 +34,19 @@ impl Apt {
     /// Installs packages; never removes one to make room.
     pub fn install(&mut self, names: &[&str]) -> Result<()> {
         self.update(names)?;
-        let mut install = apt_get()?;
+        let mut install = quiet("apt-get")?;
         install.args(["install", "--yes", "--no-install-recommends", "--no-remove"]);
-        run::show(install.args(names)).with_context(|| {
-            format!(
-                "apt-get cannot install {}; look at its message above: a package that is in the way \
-                 has to be removed by hand, an unknown one needs another package source",
-                names.join(" ")
-            )
-        })
+        run::show(install.args(names)).with_context(|| failed(names))
+    }
+
+    /// Installs packages of servers, and sees to it that none of the systemd `units` that are new with them runs, now
+    /// or after a start of the machine.
+    pub fn install_idle(&mut self, names: &[&str], units: &[&str]) -> Result<()> {
+        self.update(names)?;
+        let script = paths::root()?.join("xtask/src/setup/install-idle.sh");
+        let mut install = quiet("sh")?;
+        install.arg(script).arg(units.join(" "));
+        run::show(install.args(names)).with_context(|| failed(names))
     }
 
     /// Whether the package sources have all of these.
@@ -61,16 +65,25 @@ impl Apt {
         if !run::succeeds(Command::new("apt-get").arg("--version")) {
             bail!("there is no apt-get here; install what these Debian packages hold by hand: {}", wanted.join(" "));
         }
-        run::show(apt_get()?.arg("update"))
+        run::show(quiet("apt-get")?.arg("update"))
             .context("apt-get cannot reach its package sources; check the network and try again")?;
         self.updated = true;
         Ok(())
     }
 }
 
-/// apt-get as root, asking nothing. sudo keeps no environment, hence `env`.
-fn apt_get() -> Result<Command> {
+/// What to do about packages that did not get installed.
+fn failed(names: &[&str]) -> String {
+    format!(
+        "apt-get cannot install {}; look at its message above: a package that is in the way \
+         has to be removed by hand, an unknown one needs another package source",
+        names.join(" ")
+    )
+}
+
+/// A program as root under which packages ask nothing. sudo keeps no environment, hence `env`.
+fn quiet(program: &str) -> Result<Command> {
     let mut command = run::elevated("env")?;
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command.args(["DEBIAN_FRONTEND=noninteractive", program]);
     Ok(command)
 }

@@ -7,6 +7,7 @@
 //! rustup     clippy, rustfmt                      the checks
 //! toolchain  rustc-web | nightly with rust-src    a core library for BPF
 //! linker     llvm-N-dev, then bpf-linker          N is the LLVM of that toolchain's rustc
+//! servers    rsyslog, mariadb, nginx, curl, ...   real applications that the tests send through the relay
 //! ```
 
 mod apt;
@@ -39,12 +40,28 @@ const DEBIAN_PACKAGES: [Package; 2] = [
     Package { name: "libstd-rust-web-dev-bpf", why: "the prebuilt core library for BPF" },
 ];
 
+/// Real applications for the tests. Their services stay off: the tests start the programs themselves.
+const APPLICATIONS: [Package; 6] = [
+    Package { name: "rsyslog", why: "the tests send its messages one way" },
+    Package { name: "mariadb-server", why: "the tests fill and read a database through the relay" },
+    Package { name: "mariadb-client", why: "its clients" },
+    Package { name: "nginx-light", why: "the tests fetch a file by HTTPS through the relay" },
+    Package { name: "curl", why: "fetches it" },
+    Package { name: "openssl", why: "makes the certificate" },
+];
+
+/// The systemd services that those bring.
+const APPLICATION_UNITS: [&str; 3] = ["rsyslog", "mariadb", "nginx"];
+
 /// Options of `setup`.
 #[derive(Args)]
 pub struct Options {
     /// Only report; exit 1 if something is missing
     #[arg(long)]
     pub check: bool,
+    /// Only what building needs: leave out the applications that the tests send through the relay
+    #[arg(long)]
+    pub build_only: bool,
     /// Toolchain for the XDP programs
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     pub toolchain: Choice,
@@ -58,6 +75,9 @@ pub fn run(options: &Options) -> Result<()> {
     setup.component("clippy", "cargo clippy checks the code")?;
     if let Some(toolchain) = setup.toolchain(options.toolchain)? {
         setup.linker(&toolchain)?;
+    }
+    if !options.build_only {
+        setup.applications()?;
     }
     optional();
     match setup.missing {
@@ -93,16 +113,23 @@ impl Setup {
     }
 
     fn packages(&mut self, packages: &[Package]) -> Result<()> {
-        let mut wanted = Vec::new();
-        for package in packages {
-            if self.step(package.name, package.why, package.is_installed()) {
-                wanted.push(package.name);
-            }
+        match &self.wanted(packages)[..] {
+            [] => Ok(()),
+            wanted => self.apt.install(wanted),
         }
-        if wanted.is_empty() {
-            return Ok(());
+    }
+
+    fn applications(&mut self) -> Result<()> {
+        match &self.wanted(&APPLICATIONS)[..] {
+            [] => Ok(()),
+            wanted => self.apt.install_idle(wanted, &APPLICATION_UNITS),
         }
-        self.apt.install(&wanted)
+    }
+
+    /// Shows packages as steps; gives the names of those to be installed now.
+    fn wanted<'a>(&mut self, packages: &[Package<'a>]) -> Vec<&'a str> {
+        let missing = packages.iter().filter(|package| self.step(package.name, package.why, package.is_installed()));
+        missing.map(|package| package.name).collect()
     }
 
     fn component(&mut self, name: &str, why: &str) -> Result<()> {

@@ -395,9 +395,9 @@ mod tests {
     #[test]
     fn a_piece_wakes_a_sleeper_once_and_nobody_else() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let (sender, mut feed) = feed().expect("two sockets");
+        let (sender, mut feed) = feed(Carries::Everything).expect("two sockets");
         let id = [7; 16];
-        assert!(runtime.block_on(sender.send(0, id, Piece::Open)));
+        assert!(runtime.block_on(sender.send(0, id, Piece::Opened)));
         assert!(!is_readable(&feed), "the lane is awake");
         assert!(!feed.fall_asleep(), "there is a piece");
         assert!(feed.queue.try_recv().is_ok());

@@ -8,7 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::config::Impersonate;
 
-/// First bytes of a PROXY protocol header (HAProxy's proxy-protocol.txt, 2.2).
+/// First bytes of a PROXY protocol header (`HAProxy`'s proxy-protocol.txt, 2.2).
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, command PROXY.
 const PROXY: u8 = 0x21;

@@ -102,7 +102,8 @@ impl Sessions {
         }
         match head.kind {
             RecordType::Data => {
-                if scene.data(session, delivery) && self.touched.last() != Some(&head.session) {
+                let taken = scene.data(session, delivery);
+                if taken && self.touched.last() != Some(&head.session) {
                     self.touched.push(head.session);
                 }
             }

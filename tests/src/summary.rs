@@ -71,6 +71,11 @@ impl Summary {
         self.last("stream", name, "link")
     }
 
+    /// The same by the stream's channel: a reload may give its name to another.
+    pub fn channel(&self, number: u16) -> Result<&Line> {
+        self.last("channel", &number.to_string(), "link")
+    }
+
     /// The line of a link, `forward` or `return`; an error that shows what there is.
     pub fn link(&self, name: &str) -> Result<&Line> {
         self.last("link", name, "stream")
@@ -118,6 +123,7 @@ mod tests {
             "summary role=red stream=back channel=2 link=return sent=1",
         ]);
         assert_eq!(summary.stream("db").unwrap().get("delivered"), Some("5"));
+        assert_eq!(summary.channel(1).unwrap().get("delivered"), Some("5"));
         assert!(summary.stream("back").is_err(), "there is no forward line of it");
         assert_eq!(summary.link("forward").unwrap().get("accepted"), Some("9"));
         assert_eq!(summary.link("return").unwrap().get("source_frames"), Some("8"));

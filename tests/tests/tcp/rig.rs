@@ -132,6 +132,6 @@ pub fn stop(path: Path5) -> (lab::Line, lab::Line, String) {
     let log = format!("{}\n{}", blue.log.text(), red.log.text());
     assert!(blue.status.success() && red.status.success(), "{log}");
     assert_eq!(diode.came_back, 0, "{log}");
-    let line = |stopped: &lab::Stopped| stopped.summary.stream("bytes").expect("counted").clone();
+    let line = |stopped: &lab::Stopped| stopped.summary.channel(1).expect("counted").clone();
     (line(&blue), line(&red), log)
 }

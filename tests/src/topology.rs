@@ -240,8 +240,13 @@ pub fn connect(one: Nic, other: Nic, mtu: u32, queues: u32) -> Result<()> {
     one.host.ip(&format!("link add {} type veth peer {} netns {netns}", end(one), end(other))).map(drop)
 }
 
-/// Keeps the kernel from talking on an interface by itself: no IPv6 neighbour discovery, no ARP.
+/// Keeps the kernel from talking on an interface by itself: no IPv6 neighbour discovery, no ARP, and no ICMP answers to
+/// frames that come while no relay listens there.
 fn silence(host: &Host, interface: &str) -> Result<()> {
     host.sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1")?;
-    host.ip(&format!("link set {interface} arp off")).map(drop)
+    host.ip(&format!("link set {interface} arp off"))?;
+    let rules = format!(
+        "table ip quiet {{ chain answers {{ type filter hook output priority 0; oifname \"{interface}\" meta l4proto icmp drop; }}; }}"
+    );
+    host.nft(&rules).map(drop)
 }

@@ -57,21 +57,18 @@ fn without_a_relay() {
 }
 
 #[test]
-#[ignore = "the relay does not carry tcp-bilateral yet"]
 fn without_loss() {
     require_root!();
     file_arrives(Carrier::Relay);
 }
 
 #[test]
-#[ignore = "the relay does not carry tcp-bilateral yet"]
 fn with_one_percent_lost() {
     require_root!();
     file_arrives(Carrier::RelayRandomLoss);
 }
 
 #[test]
-#[ignore = "the relay does not carry tcp-bilateral yet"]
 fn with_bursts() {
     require_root!();
     file_arrives(Carrier::RelayBursts);

@@ -102,21 +102,18 @@ fn without_a_relay() {
 }
 
 #[test]
-#[ignore = "the relay does not carry tcp-bilateral yet"]
 fn without_loss() {
     require_root!();
     rows_arrive_and_come_back(Carrier::Relay);
 }
 
 #[test]
-#[ignore = "the relay does not carry tcp-bilateral yet"]
 fn with_one_percent_lost() {
     require_root!();
     rows_arrive_and_come_back(Carrier::RelayRandomLoss);
 }
 
 #[test]
-#[ignore = "the relay does not carry tcp-bilateral yet"]
 fn with_bursts() {
     require_root!();
     rows_arrive_and_come_back(Carrier::RelayBursts);

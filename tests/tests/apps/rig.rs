@@ -121,7 +121,7 @@ impl Stage {
         let log = format!("{}\n{}", blue.log.text(), red.log.text());
         assert!(blue.status.success() && red.status.success(), "{log}");
         assert_eq!(diode.came_back, 0, "{log}");
-        let line = |stopped: &Stopped| stopped.summary.find("channel", "1").expect("counted").clone();
+        let line = |stopped: &Stopped| stopped.summary.channel(1).expect("counted").clone();
         let (blue, red) = (line(&blue), line(&red));
         assert_eq!(red.number("sessions_aborted").expect("counted"), 0, "{log}");
         assert_eq!(red.total("lost") + red.total("refused"), 0, "{log}");

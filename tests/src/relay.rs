@@ -51,6 +51,16 @@ pub struct Stopped {
     pub log: Log,
 }
 
+impl Drop for RelayProcess {
+    /// A test that fails shows what its relays said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Where nobody watches standard error this is shown with the test's own output.
+            print!("{}", self.child.log().text());
+        }
+    }
+}
+
 impl RelayProcess {
     /// Starts `binary` in this role with this site file and waits until it prints `ready`.
     ///

@@ -14,6 +14,7 @@ use crate::host::{
 use crate::lane::{ReceivingLane, ReceivingOrder};
 use crate::link::{Claim, Receiver, ReceiverConfig};
 use crate::steer::ReceivingLink;
+use crate::tcp::Windows;
 use crate::telemetry::counters::{LinkName, ReceiveCounters};
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::Event;
@@ -33,13 +34,23 @@ pub struct ReturnLink {
     port: u16,
 }
 
+/// The return link, and what connections need of it.
+pub struct Started {
+    /// For the control thread.
+    pub link: ReturnLink,
+    /// To its lane.
+    pub answers: AnswersSender,
+    /// What RED may send ahead.
+    pub windows: Arc<Windows>,
+}
+
 /// Counters of the site's return link, if it has one.
 pub fn return_counters(site: &Site) -> Option<Arc<ReceiveCounters>> {
     site.link.return_link.as_ref()?;
     Some(Arc::new(ReceiveCounters::new(Role::Blue, LinkName::Return, 1)))
 }
 
-/// Opens the return link, if the site has one, and starts its lane. The second value is for connections.
+/// Opens the return link, if the site has one, and starts its lane.
 pub fn start(
     site: &Site,
     key: &LinkKey,
@@ -47,7 +58,7 @@ pub fn start(
     table: &Arc<Table>,
     counters: Option<Arc<ReceiveCounters>>,
     notices: &crossbeam_channel::Sender<Notice>,
-) -> anyhow::Result<Option<(ReturnLink, AnswersSender)>> {
+) -> anyhow::Result<Option<Started>> {
     let (Some(end), Some(counters)) = (LinkEnd::of_return(&site.link, Role::Blue), counters) else { return Ok(None) };
     let mode = site.link.return_link.as_ref().context("the site has no return link")?.mode;
     quiet(&end.own.interface);
@@ -73,18 +84,22 @@ pub fn start(
         clock,
         port: site.link.port,
     };
+    let windows = Arc::new(Windows::default());
     if site.blue.driver == Driver::Socket {
-        link.spawn(open_socket_rx(&end)?, receiver, answers)?;
+        let port = open_socket_rx(&end)?;
+        windows.add_queue(port.queue_bytes());
+        link.spawn(port, receiver, answers)?;
     } else {
         let mut opened = XdpReceiving::open(&end, &end.interface()?, 1)?;
         let queues = opened.lanes.pop().context("the return link has no queue")?;
+        windows.add_queue(queues.queue_bytes());
         link.program = Some(opened.program);
         link.obtained = format!("driver=xdp mode={}", opened.mode);
         link.spawn(queues, receiver, answers)?;
     }
     link.lanes.wait_ready()?;
     tracing::info!(epoch_min = link.watch.epoch(), "return link: {}", link.obtained);
-    Ok(Some((link, sender)))
+    Ok(Some(Started { link, answers: sender, windows }))
 }
 
 impl ReturnLink {

@@ -56,7 +56,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
     let returns =
         return_link::start(&common.site, &common.key, common.clock, &common.table, return_counters, &common.notices)?;
-    let (return_link, answers) = returns.unzip();
+    let windows = returns.as_ref().map(|returns| Arc::clone(&returns.windows)).unwrap_or_default();
+    let (return_link, answers) = returns.map(|returns| (returns.link, returns.answers)).unzip();
     let queue_room = interfaces.as_ref().map_or(0, Interfaces::queue_room);
     let (running, feeds, programs, obtained) = match interfaces {
         None => start_socket(&common)?,
@@ -69,6 +70,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         lanes: feeds,
         answers,
         memory: Arc::clone(&memory),
+        windows,
         notices: common.notices.clone(),
         clock: common.clock,
     };

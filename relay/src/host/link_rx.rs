@@ -34,7 +34,15 @@ pub trait LinkPort: RxPort {
     fn register(&self, readiness: &Readiness) -> io::Result<()>;
     /// Frames that the kernel dropped because this end was full, as far as the end itself knows.
     fn overflow(&self) -> u64;
+    /// Payload that may arrive at once before any of it is lost, bytes, with a margin for repair symbols and bursts of
+    /// others.
+    fn queue_bytes(&self) -> usize;
 }
+
+/// Half of a ring's slots, with a frame of at least 1 KiB of payload in each.
+const BYTES_PER_SLOT: usize = 512;
+/// The kernel counts about 2.3 KiB for a packet of 1,400 bytes (`SKB_TRUESIZE`, linux/skbuff.h); the rest is margin.
+const SOCKET_SHARE: usize = 4;
 
 /// All `AF_XDP` queues of a lane.
 pub struct Queues(Vec<XdpRx>);
@@ -54,6 +62,10 @@ impl LinkPort for Queues {
         let statistics = self.0.iter().filter_map(|queue| queue.socket().statistics().ok());
         statistics.map(|s| s.rx_dropped + s.rx_ring_full).sum()
     }
+
+    fn queue_bytes(&self) -> usize {
+        self.0.iter().map(|queue| queue.socket().ring_size() as usize * BYTES_PER_SLOT).sum()
+    }
 }
 
 impl LinkPort for SocketRx {
@@ -64,6 +76,10 @@ impl LinkPort for SocketRx {
     /// The control thread looks it up.
     fn overflow(&self) -> u64 {
         0
+    }
+
+    fn queue_bytes(&self) -> usize {
+        self.buffer_bytes() / SOCKET_SHARE
     }
 }
 

@@ -119,6 +119,13 @@ impl SocketRx {
     }
 }
 
+impl SocketRx {
+    /// The kernel's buffer, bytes, as it counts them: with what packets cost besides their payload.
+    pub fn buffer_bytes(&self) -> usize {
+        rustix::net::sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(0)
+    }
+}
+
 impl RxPort for SocketRx {
     fn receive(&mut self, max: usize, each: &mut dyn FnMut(&mut [u8])) -> io::Result<usize> {
         for count in 0..max {

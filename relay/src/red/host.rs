@@ -90,11 +90,11 @@ impl RedHost {
                 Notice::Stopping => self.watch.peer_stops(),
                 Notice::TablesDiffer(digest) => self.tables_differ(digest),
                 Notice::Mismatch { channel, theirs, ours } => self.mismatch(channel, theirs, ours),
-                Notice::SessionAborted { stream, session, cause } => {
+                Notice::SessionAborted { stream, session, why } => {
                     if self.chatter.admit() {
-                        tracing::warn!(%stream, %session, "session broken off: {cause}");
+                        tracing::warn!(%stream, %session, "session broken off: {why}");
                     }
-                    let text = format!("session {session} broken off: {cause}");
+                    let text = format!("session {session} broken off: {why}");
                     let event = Event::new(Kind::SessionAborted, "aborted", text);
                     self.syslog.send(Event { stream: Some(stream), ..event });
                 }

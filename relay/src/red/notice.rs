@@ -1,5 +1,7 @@
 //! What lanes tell the control thread.
 
+use crate::tcp::Failure;
+
 /// Notices that may wait; more are dropped, because the counters have them too.
 pub const NOTICES_MAX: usize = 1024;
 
@@ -28,7 +30,7 @@ pub enum Notice {
         /// Its UUID.
         session: String,
         /// Why.
-        cause: String,
+        why: Failure,
     },
     /// A session cannot be delivered.
     SessionFailed {

@@ -183,6 +183,7 @@ where
         pool_bytes: POOL_BYTES,
     });
     receiver.set_channels(common.table.channels());
+    common.deliveries.windows().add_queue(port.queue_bytes());
     lanes.spawn(None, |number, mailbox, seen, ready| {
         let lane = ReceivingLane {
             number,

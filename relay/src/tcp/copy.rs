@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::activity::Activity;
+use super::failure::Failure;
 use super::feed::{FeedSender, Piece};
 use super::inflow::{Arrived, WayEnd};
 use super::peer::Peer;
@@ -27,15 +28,15 @@ pub enum Broken {
     /// Its socket.
     #[error(transparent)]
     Socket(#[from] io::Error),
-    /// The other host, or this host's lane, gave it up.
-    #[error("given up by the other side")]
-    Peer,
+    /// The other host, or this host's lane.
+    #[error("{0}")]
+    Given(Failure),
+    /// This host stops.
+    #[error("the relay stops")]
+    Stopping,
     /// Nothing came for the stream's `idle`.
     #[error("idle for too long")]
     Idle,
-    /// Its stream is gone from the site file.
-    #[error("its stream was removed")]
-    StreamRemoved,
 }
 
 /// Reads everything that a session's socket has into the link, until its end, which is told as a close.
@@ -61,11 +62,11 @@ pub async fn read_in(
         let bytes = socket.read_buf(&mut (&mut buffer).limit(room_bytes.min(READ_BYTES))).await?;
         activity.touch();
         let piece = if bytes == 0 { Piece::Close } else { Piece::Data(buffer.split().freeze()) };
-        while !admit(bytes).ok_or(Broken::StreamRemoved)? {
+        while !admit(bytes).ok_or(Broken::Given(Failure::StreamRemoved))? {
             tokio::time::sleep(RATE_PAUSE).await;
         }
         if !feed.send(slot, id, piece).await {
-            return Err(Broken::Peer);
+            return Err(Broken::Stopping);
         }
         if bytes == 0 {
             return Ok(());
@@ -82,8 +83,8 @@ pub async fn write_out(
     reporter: Option<&Reporter>,
 ) -> Result<(), Broken> {
     loop {
-        // A lane that is gone, or that has dropped the session, has broken it off.
-        match arrived.next().await.ok_or(Broken::Peer)? {
+        // The lane has dropped the session. If that has a reason, the peer knows it, and that it is over is noticed there.
+        match arrived.next().await.ok_or(Broken::Stopping)? {
             Arrived::Data(bytes) => {
                 socket.write_all(&bytes).await?;
                 activity.touch();

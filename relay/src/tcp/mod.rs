@@ -19,16 +19,20 @@
 
 mod activity;
 mod copy;
+mod failure;
 mod feed;
 mod inflow;
 mod peer;
 mod reporter;
 mod socket;
+mod windows;
 
 pub use activity::Activity;
 pub use copy::{Broken, read_in, write_out};
+pub use failure::Failure;
 pub use feed::{Carries, Feed, FeedSender, Piece, feed};
 pub use inflow::{Arrived, Fate, Inflow, Memory, Way, WayEnd, way};
 pub use peer::Peer;
 pub use reporter::Reporter;
 pub use socket::{end_in_order, keep_alive, reset_when_dropped};
+pub use windows::{Window, Windows};

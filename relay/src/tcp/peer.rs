@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire
 
 use tokio::sync::Notify;
 
+use super::failure::Failure;
 use crate::wire::{Standing, Status};
 
 /// Nothing was heard of the session yet.
@@ -18,6 +19,8 @@ pub struct Peer {
     allowed_bytes: AtomicU64,
     /// Bytes that it has taken.
     consumed_bytes: AtomicU64,
+    /// A packed [`Failure`]: the first there was.
+    failure: AtomicU64,
     changed: Notify,
 }
 
@@ -37,6 +40,7 @@ impl Peer {
             standing: AtomicU8::new(standing),
             allowed_bytes: AtomicU64::new(allowed_bytes),
             consumed_bytes: AtomicU64::new(0),
+            failure: AtomicU64::new(0),
             changed: Notify::new(),
         }
     }
@@ -45,11 +49,16 @@ impl Peer {
     pub fn report(&self, status: &Status) {
         self.consumed_bytes.fetch_max(status.consumed_bytes, AcqRel);
         self.allowed_bytes.fetch_max(status.consumed_bytes.saturating_add(status.window_bytes.into()), AcqRel);
+        if status.standing == Standing::Failed {
+            return self.fail(Failure::ByPeer);
+        }
         self.advance(status.standing);
     }
 
-    /// The other end is gone.
-    pub fn fail(&self) {
+    /// The session is broken off.
+    pub fn fail(&self, why: Failure) {
+        // The first reason stays.
+        let _ = self.failure.compare_exchange(0, why.pack(), AcqRel, Acquire);
         self.advance(Standing::Failed);
     }
 
@@ -71,7 +80,8 @@ impl Peer {
     }
 
     /// Bytes that it has taken.
-    pub fn consumed_bytes(&self) -> u64 {
+    #[cfg(test)]
+    fn consumed_bytes(&self) -> u64 {
         self.consumed_bytes.load(Acquire)
     }
 
@@ -86,24 +96,25 @@ impl Peer {
         self.when(|| Some(room()).filter(|room| *room > 0)).await
     }
 
-    /// Waits until the session has failed.
-    pub async fn failed(&self) {
-        self.when(|| self.has_failed().then_some(())).await;
+    /// Why it has failed, if it has.
+    pub fn failure(&self) -> Option<Failure> {
+        Failure::unpack(self.failure.load(Acquire)).filter(|_| self.has_failed())
     }
 
-    /// Waits until the other end's peer sends no more, or the session is over.
+    /// Waits until the session has failed, and says why.
+    pub async fn failed(&self) -> Failure {
+        self.when(|| self.failure()).await
+    }
+
+    /// Waits until the other end's peer sends no more.
     pub async fn half_closed(&self) {
-        self.when(|| (self.standing.load(Acquire) >= Standing::HalfClosed as u8).then_some(())).await;
+        let half_closed = Standing::HalfClosed as u8..=Standing::Closed as u8;
+        self.when(|| half_closed.contains(&self.standing.load(Acquire)).then_some(())).await;
     }
 
-    /// Waits until the session is over. True: everything was taken.
-    pub async fn over(&self) -> bool {
-        self.when(|| (self.standing.load(Acquire) >= Standing::Closed as u8).then(|| !self.has_failed())).await
-    }
-
-    /// Waits until more than `consumed_bytes` have been taken.
-    pub async fn consumed_beyond(&self, consumed_bytes: u64) {
-        self.when(|| (self.consumed_bytes() > consumed_bytes).then_some(())).await;
+    /// Waits until everything was taken and the session is over.
+    pub async fn closed(&self) {
+        self.when(|| (self.standing.load(Acquire) == Standing::Closed as u8).then_some(())).await;
     }
 
     /// Waits until `look` finds something.
@@ -148,15 +159,16 @@ mod tests {
     #[tokio::test]
     async fn a_final_verdict_stays() {
         let peer = Peer::unheard();
-        peer.fail();
+        peer.fail(Failure::Overflow);
         peer.report(&good(1, 0));
-        assert!(peer.has_failed() && !peer.is_good());
-        assert!(!peer.opened().await);
-        assert!(!peer.over().await);
+        peer.fail(Failure::PeerGone);
+        assert!(!peer.is_good() && !peer.opened().await);
+        assert_eq!(peer.failed().await, Failure::Overflow, "the first reason stays");
         let closed = Peer::unheard();
         closed.report(&Status { standing: Standing::Closed, ..good(0, 7) });
-        closed.fail();
-        assert!(closed.over().await, "everything was taken before it failed");
+        closed.fail(Failure::ByPeer);
+        closed.closed().await;
+        assert_eq!(closed.failure(), None, "everything was taken before it failed");
     }
 
     #[tokio::test]

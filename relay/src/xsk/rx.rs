@@ -229,6 +229,7 @@ pub struct RxSocket {
     socket: Socket,
     path: RxPath,
     umem: Umem,
+    ring_size: u32,
 }
 
 impl RxSocket {
@@ -250,7 +251,7 @@ impl RxSocket {
         };
         let (socket, rings, umem) = socket::open_rx(&layout)?;
         tracing::info!(interface = %config.interface, queue = config.queue, "AF_XDP receives: {:#}", socket.mode());
-        Ok(Self { socket, path: RxPath::new(rings.rx, rings.fill), umem })
+        Ok(Self { socket, path: RxPath::new(rings.rx, rings.fill), umem, ring_size: config.ring_size })
     }
 
     /// Calls `f` with each waiting packet, whole and in place, up to `max` of them, then returns their frames to the
@@ -284,6 +285,11 @@ impl RxSocket {
     /// What was obtained.
     pub fn mode(&self) -> &Mode {
         self.socket.mode()
+    }
+
+    /// Slots of the RX ring: so many packets wait before one is lost.
+    pub fn ring_size(&self) -> u32 {
+        self.ring_size
     }
 
     /// What this socket has seen.

@@ -13,7 +13,7 @@ use crate::config::{ReturnMode, StreamKind};
 use crate::lane::Receives;
 use crate::link::{Delivery, Nanos, Settled, Sink};
 use crate::session::{Account, SessionId};
-use crate::tcp::{Fate, Inflow, Peer};
+use crate::tcp::{Failure, Fate, Inflow, Peer};
 use crate::telemetry::counters::ReceiveStream;
 use crate::telemetry::reasons::{Lost, ReceiveRefused};
 use crate::wire::{FLAG_ABORT, FLAG_END, RecordType, Status};
@@ -92,7 +92,7 @@ impl Receives for Answers {
         self.table = table;
         self.learn();
         for answered in self.by_id.values().filter(|answered| self.table.get(answered.slot).is_none()) {
-            answered.peer.fail();
+            answered.peer.fail(Failure::StreamRemoved);
         }
     }
 
@@ -109,7 +109,7 @@ impl Receives for Answers {
             let Some(answered) = self.by_id.get_mut(&id) else { continue };
             if answered.inflow.as_mut().is_some_and(|inflow| !inflow.hand_over()) {
                 // RED went beyond its window.
-                answered.break_off();
+                answered.break_off(Failure::Overflow);
             }
         }
         Ok(false)
@@ -137,7 +137,8 @@ impl Answers {
 
     /// Breaks off every session that RED has answered. One that still waits for its answer has a time limit of its own.
     fn fail_all(&mut self) {
-        self.by_id.values_mut().filter(|answered| answered.peer.is_good()).for_each(Answered::break_off);
+        let good = self.by_id.values_mut().filter(|answered| answered.peer.is_good());
+        good.for_each(|answered| answered.break_off(Failure::PeerGone));
     }
 
     fn carries(&self, entry: &Entry, kind: RecordType) -> bool {
@@ -168,27 +169,34 @@ impl Answers {
                         self.touched.push(head.session);
                     }
                 }
-                Fate::Gap(_) | Fate::Ended => {
+                Fate::Ended => counters.refused.add(ReceiveRefused::Aborted, 1),
+                Fate::Gap(bytes) => {
                     counters.refused.add(ReceiveRefused::Aborted, 1);
                     inflow.abandon();
-                    peer.fail();
+                    peer.fail(Failure::Missing(bytes));
                 }
             }
-        } else if head.flags & FLAG_ABORT != 0 || inflow.missing_bytes(head.sequence) > 0 {
+            return;
+        }
+        let missing_bytes = inflow.missing_bytes(head.sequence);
+        if missing_bytes > 0 {
             inflow.abandon();
-            peer.fail();
+            peer.fail(Failure::Missing(missing_bytes));
+        } else if head.flags & FLAG_ABORT != 0 {
+            inflow.abandon();
+            peer.fail(Failure::ByPeer);
         } else if head.flags & FLAG_END != 0 && inflow.is_open() && !inflow.close() {
-            peer.fail();
+            peer.fail(Failure::Overflow);
         }
     }
 }
 
 impl Answered {
-    fn break_off(&mut self) {
+    fn break_off(&mut self, why: Failure) {
         if let Some(inflow) = &mut self.inflow {
             inflow.abandon();
         }
-        self.peer.fail();
+        self.peer.fail(why);
     }
 }
 

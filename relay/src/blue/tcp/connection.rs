@@ -99,8 +99,9 @@ impl Connection {
             }
         };
         tokio::select! {
+            biased;
+            why = peer.failed() => Err(Broken::Given(why)),
             done = async { tokio::try_join!(inward, outward) } => done.map(drop),
-            () = peer.failed() => Err(Broken::Peer),
             () = activity.ceases(self.idle) => {
                 feed.send(self.slot, self.id, Piece::Close).await;
                 Ok(())
@@ -113,8 +114,8 @@ impl Connection {
 /// has delivered everything.
 async fn follow(peer: &Peer, client: &mut WriteHalf<'_>) -> Result<(), Broken> {
     peer.half_closed().await;
-    if !peer.has_failed() {
-        client.shutdown().await?;
-    }
-    if peer.over().await { Ok(()) } else { Err(Broken::Peer) }
+    client.shutdown().await?;
+    // A session that fails is noticed elsewhere.
+    peer.closed().await;
+    Ok(())
 }

@@ -17,7 +17,9 @@ use crate::blue::table::{Entry, Table};
 use crate::config::StreamKind;
 use crate::host::{Clock, TcpRuntime};
 use crate::session::{self, SessionId, StreamRules as _, new_id};
-use crate::tcp::{FeedSender, Inflow, Memory, Peer, Reporter, end_in_order, keep_alive, reset_when_dropped, way};
+use crate::tcp::{
+    FeedSender, Inflow, Memory, Peer, Reporter, Windows, end_in_order, keep_alive, reset_when_dropped, way,
+};
 use crate::telemetry::reasons::SendRefused;
 
 /// Connections that may wait to be accepted: a second of a storm of 4,000 a second.
@@ -35,6 +37,8 @@ pub struct Clients {
     pub answers: Option<AnswersSender>,
     /// Where what waits for clients counts.
     pub memory: Arc<Memory>,
+    /// What RED may send ahead.
+    pub windows: Arc<Windows>,
     /// To the control thread.
     pub notices: crossbeam_channel::Sender<Notice>,
     /// The process's clock.
@@ -54,7 +58,7 @@ impl Clients {
         let room_bytes = entry.tcp.room_bytes;
         let (inflow, answers) = if entry.kind == StreamKind::TcpBilateral {
             let (way, end) = way(&self.memory);
-            let reporter = Reporter::new(feed.clone(), slot, id, room_bytes);
+            let reporter = Reporter::new(feed.clone(), slot, id, self.windows.open(room_bytes));
             (Some(Inflow::new(way, room_bytes)), Some((end, reporter)))
         } else {
             (None, None)

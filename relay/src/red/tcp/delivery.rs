@@ -20,7 +20,7 @@ use crate::host::Clock;
 use crate::red::notice::Notice;
 use crate::session::{self, SessionId};
 use crate::tcp::{
-    Activity, Broken, FeedSender, Memory, Peer, Reporter, WayEnd, end_in_order, keep_alive, read_in,
+    Activity, Broken, Failure, FeedSender, Memory, Peer, Reporter, WayEnd, Windows, end_in_order, keep_alive, read_in,
     reset_when_dropped, write_out,
 };
 use crate::wire::Standing;
@@ -80,6 +80,7 @@ pub struct Deliveries {
     notices: crossbeam_channel::Sender<Notice>,
     clock: Clock,
     memory: Arc<Memory>,
+    windows: Arc<Windows>,
     live: Arc<AtomicUsize>,
 }
 
@@ -92,7 +93,12 @@ impl Deliveries {
         clock: Clock,
         memory: Arc<Memory>,
     ) -> Self {
-        Self { runtime, returns, notices, clock, memory, live: Arc::default() }
+        Self { runtime, returns, notices, clock, memory, windows: Arc::default(), live: Arc::default() }
+    }
+
+    /// What BLUE may send ahead.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
     }
 
     /// Where what waits for destinations counts.
@@ -109,7 +115,10 @@ impl Deliveries {
     pub fn begin(&self, begin: Begin<'_>) {
         let Begin { stream, slot, rules, id, client, peer, way, place } = begin;
         let slot = slot as u16;
-        let reporter = self.returns.as_ref().map(|feed| Reporter::new(feed.clone(), slot, id, rules.room_bytes));
+        let reporter = self.returns.as_ref().map(|feed| {
+            let window = self.windows.open(rules.room_bytes);
+            Reporter::new(feed.clone(), slot, id, window)
+        });
         let returns = self.returns.clone().filter(|_| rules.bilateral);
         let delivery = Delivery { rules, slot, id, client, peer, way, reporter, returns, clock: self.clock };
         let (notices, stream, live) = (self.notices.clone(), stream.to_owned(), Arc::clone(&self.live));
@@ -152,7 +161,7 @@ impl Delivery {
         let outcome = self.deliver().await;
         if outcome.is_err() {
             // The lane takes nothing more for it.
-            self.peer.fail();
+            self.peer.fail(Failure::Socket);
         }
         self.tell(if outcome.is_ok() { Standing::Closed } else { Standing::Failed }).await;
         outcome
@@ -183,7 +192,7 @@ impl Delivery {
             connected = timeout(self.rules.connect_timeout, connecting) => {
                 Ok(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?)
             }
-            () = self.peer.failed() => Err(Broken::Peer),
+            why = self.peer.failed() => Err(Broken::Given(why)),
         }
     }
 
@@ -200,8 +209,9 @@ impl Delivery {
             tokio::try_join!(writing, reading).map(drop)
         };
         tokio::select! {
+            biased;
+            why = self.peer.failed() => Err(Broken::Given(why)),
             done = exchanging => done,
-            () = self.peer.failed() => Err(Broken::Peer),
             () = activity.ceases(self.rules.idle) => Err(Broken::Idle),
         }
     }

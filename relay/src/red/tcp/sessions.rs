@@ -1,7 +1,6 @@
 //! The lane's side of RED's TCP sessions.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::fmt;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -13,7 +12,7 @@ use crate::red::memory::HeardTime;
 use crate::red::notice::Notice;
 use crate::red::table::{Entry, Table};
 use crate::session::{self, SessionId};
-use crate::tcp::{Fate, Inflow, Peer, Piece, way};
+use crate::tcp::{Failure, Fate, Inflow, Peer, Piece, way};
 use crate::telemetry::counters::ReceiveStream;
 use crate::telemetry::reasons::ReceiveRefused;
 use crate::wire::{FLAG_ABORT, FLAG_END, RecordHead, RecordType, Standing, Status, origin_from_wire};
@@ -26,32 +25,6 @@ struct Session {
     inflow: Option<Inflow>,
     /// On the clock of the time that BLUE was heard for.
     ended_at: Nanos,
-}
-
-/// Why a lane breaks a session off.
-enum Cause {
-    /// BLUE did.
-    Blue,
-    /// So many bytes never came.
-    Gap(u32),
-    /// The destination is too slow for the stream.
-    Overflow,
-    /// BLUE is silent, or was started anew.
-    BlueGone,
-    /// Its stream is no longer in the site file.
-    StreamRemoved,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Blue => f.write_str("broken off by its client, or by BLUE"),
-            Self::Gap(bytes) => write!(f, "{bytes} bytes or more of it are missing"),
-            Self::Overflow => f.write_str("its destination is too slow: more than `buffer` waits for it"),
-            Self::BlueGone => f.write_str("BLUE is silent, or was started anew"),
-            Self::StreamRemoved => f.write_str("its stream is no longer in the site file"),
-        }
-    }
 }
 
 /// What a record is about.
@@ -144,7 +117,7 @@ impl Sessions {
                 continue;
             }
             if let Some((entry, counters)) = counted(table, session.slot, self.lane) {
-                Scene { now, id, entry, counters, notices: &self.notices }.abort(session, &Cause::Overflow);
+                Scene { now, id, entry, counters, notices: &self.notices }.abort(session, Failure::Overflow);
             }
         }
     }
@@ -158,7 +131,7 @@ impl Sessions {
 
     /// Breaks off every session: BLUE has started anew, or is gone.
     pub fn abort_all(&mut self, table: &Table) {
-        self.abort_if(table, &Cause::BlueGone, |_| true);
+        self.abort_if(table, Failure::PeerGone, |_| true);
     }
 
     /// Forgets everything: no record of before means anything any more.
@@ -169,14 +142,14 @@ impl Sessions {
 
     /// Breaks off the sessions of streams that `new` no longer has; `old` has their counters.
     pub fn set_table(&mut self, old: &Table, new: &Table) {
-        self.abort_if(old, &Cause::StreamRemoved, |slot| new.get(slot).is_none());
+        self.abort_if(old, Failure::StreamRemoved, |slot| new.get(slot).is_none());
     }
 
-    fn abort_if(&mut self, table: &Table, cause: &Cause, condition: impl Fn(usize) -> bool) {
+    fn abort_if(&mut self, table: &Table, why: Failure, condition: impl Fn(usize) -> bool) {
         for (id, session) in self.by_id.iter_mut().filter(|(_, session)| condition(session.slot)) {
             if let Some((entry, counters)) = counted(table, session.slot, self.lane) {
                 let scene = Scene { now: session.ended_at, id: *id, entry, counters, notices: &self.notices };
-                scene.abort(session, cause);
+                scene.abort(session, why);
             }
         }
     }
@@ -240,7 +213,7 @@ impl Scene<'_> {
             Some(Fate::Stale) => {}
             Some(Fate::Gap(bytes)) => {
                 counters.refused.add(ReceiveRefused::Aborted, 1);
-                self.abort(session, &Cause::Gap(bytes));
+                self.abort(session, Failure::Missing(bytes));
             }
             Some(Fate::Ended) | None => counters.refused.add(ReceiveRefused::Aborted, 1),
         }
@@ -252,35 +225,35 @@ impl Scene<'_> {
         let Some(inflow) = session.inflow.as_mut().filter(|inflow| inflow.is_open()) else {
             if head.flags & FLAG_ABORT != 0 {
                 // It goes on the other way.
-                session.peer.fail();
+                session.peer.fail(Failure::ByPeer);
             }
             return;
         };
         let missing_bytes = inflow.missing_bytes(head.sequence);
         if missing_bytes > 0 {
-            self.abort(session, &Cause::Gap(missing_bytes));
+            self.abort(session, Failure::Missing(missing_bytes));
         } else if head.flags & FLAG_ABORT != 0 {
-            self.abort(session, &Cause::Blue);
+            self.abort(session, Failure::ByPeer);
         } else if head.flags & FLAG_END != 0 {
             session.ended_at = self.now;
             if !inflow.close() {
-                self.abort(session, &Cause::Overflow);
+                self.abort(session, Failure::Overflow);
             }
         }
     }
 
     /// Breaks a session off; says why, and counts it once.
-    fn abort(&self, session: &mut Session, cause: &Cause) {
+    fn abort(&self, session: &mut Session, why: Failure) {
         if session.is_open() {
             self.count_aborted(session);
             let (stream, id) = (self.entry.name.clone(), session::display(self.id).to_string());
             // A full queue means that the log is behind already; the counters have it.
-            let _ = self.notices.try_send(Notice::SessionAborted { stream, session: id, cause: cause.to_string() });
+            let _ = self.notices.try_send(Notice::SessionAborted { stream, session: id, why });
         } else if !self.entry.tcp.bilateral {
             // Everything has come; what still waits for the destination goes there.
             return;
         }
-        session.peer.fail();
+        session.peer.fail(why);
     }
 
     fn count_aborted(&self, session: &mut Session) {

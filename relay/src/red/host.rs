@@ -100,7 +100,7 @@ impl RedHost {
                 }
                 Notice::SessionFailed { stream, session, error } => {
                     if self.chatter.admit() {
-                        tracing::warn!(%stream, %session, %error, "session cannot be delivered: check the destination's route and the open file limit");
+                        tracing::warn!(%stream, %session, %error, "session cannot be delivered");
                     }
                     let text = format!("session {session} cannot be delivered: {error}");
                     let event = Event::new(Kind::SessionAborted, "send_error", text);

@@ -39,6 +39,6 @@ pub enum Notice {
         /// Its UUID.
         session: String,
         /// Why.
-        error: std::io::Error,
+        error: String,
     },
 }

@@ -202,6 +202,7 @@ impl Sessions {
             Err(error) => {
                 counters.refused.add(ReceiveRefused::SendError, 1);
                 let (stream, session) = (entry.name.clone(), session::display(id).to_string());
+                let error = format!("{error}; check the route and the limit of open files");
                 self.tell(Notice::SessionFailed { stream, session, error });
                 false
             }

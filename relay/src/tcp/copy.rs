@@ -25,8 +25,11 @@ const RATE_PAUSE: Duration = Duration::from_millis(1);
 /// Why a session was broken off.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
+    /// Its destination did not take the connection.
+    #[error("cannot connect to the destination: {0}")]
+    Connect(io::Error),
     /// Its socket.
-    #[error(transparent)]
+    #[error("the connection broke: {0}")]
     Socket(#[from] io::Error),
     /// The other host, or this host's lane.
     #[error("{0}")]

@@ -51,8 +51,8 @@ pub enum Piece {
     Status(Status),
     /// It is over. Nothing comes after it.
     Leave,
-    /// A status of a session that this host does not have; said once.
-    Disown(Status),
+    /// A status of a session that is over or was never there; said once.
+    Answer(Status),
 }
 
 /// What a feed may put into its link.
@@ -67,7 +67,7 @@ pub enum Carries {
 impl Carries {
     fn admits(self, piece: &Piece) -> bool {
         let silent = matches!(piece, Piece::Opened | Piece::Leave);
-        self == Self::Everything || silent || matches!(piece, Piece::Status(_) | Piece::Disown(_))
+        self == Self::Everything || silent || matches!(piece, Piece::Status(_) | Piece::Answer(_))
     }
 }
 
@@ -225,7 +225,7 @@ impl Feed {
         sender_slot: usize,
         fed: &mut Fed,
     ) -> Result<usize, PushError> {
-        if let Piece::Disown(status) = &fed.piece {
+        if let Piece::Answer(status) = &fed.piece {
             let head = RecordHead { kind: RecordType::Status, flags: 0, session: fed.id, sequence: 0 };
             return sender.push(now, sender_slot, &head, &status.to_wire()).map(|()| 0);
         }
@@ -262,7 +262,7 @@ impl Feed {
                 }
             }
             Piece::Leave => self.end(fed.id),
-            Piece::Disown(_) => {}
+            Piece::Answer(_) => {}
         }
         Ok(0)
     }

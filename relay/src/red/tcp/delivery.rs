@@ -124,10 +124,14 @@ impl Deliveries {
         let (notices, stream, live) = (self.notices.clone(), stream.to_owned(), Arc::clone(&self.live));
         live.fetch_add(1, AcqRel);
         self.runtime.spawn(async move {
-            if let Err(Broken::Socket(error)) = delivery.run().await {
-                let session = session::display(id).to_string();
-                // A full queue means that the log is behind already; the counters have it.
-                let _ = notices.try_send(Notice::SessionFailed { stream, session, error });
+            match delivery.run().await {
+                // What its lane gives as the reason, the lane tells.
+                Ok(()) | Err(Broken::Given(_) | Broken::Stopping) => {}
+                Err(broken) => {
+                    let (session, error) = (session::display(id).to_string(), broken.to_string());
+                    // A full queue means that the log is behind already; the counters have it.
+                    let _ = notices.try_send(Notice::SessionFailed { stream, session, error });
+                }
             }
             drop(place);
             live.fetch_sub(1, AcqRel);
@@ -190,7 +194,7 @@ impl Delivery {
         let connecting = impersonate::connect(self.rules.impersonate, self.client, self.rules.destination);
         tokio::select! {
             connected = timeout(self.rules.connect_timeout, connecting) => {
-                Ok(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?)
+                connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(Broken::Connect)
             }
             why = self.peer.failed() => Err(Broken::Given(why)),
         }

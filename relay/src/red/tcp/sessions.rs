@@ -68,7 +68,7 @@ impl Sessions {
             // Nothing of it was delivered: RED joined too late for it, or it has long ended.
             Vacant(_) => None,
         };
-        let Some(session) = session else { return self.disown(delivery) };
+        let Some(session) = session else { return self.answer(delivery, Standing::Failed) };
         if session.is_open() && session.peer.has_failed() {
             // Its delivery has said why.
             scene.count_aborted(session);
@@ -83,8 +83,8 @@ impl Sessions {
             RecordType::Close | RecordType::Abort | RecordType::Mark => scene.mark(session, head),
             _ => {}
         }
-        if session.inflow.is_none() || session.peer.has_failed() {
-            self.disown(delivery);
+        if let Some(standing) = session.outcome() {
+            self.answer(delivery, standing);
         }
     }
 
@@ -96,16 +96,14 @@ impl Sessions {
         }
     }
 
-    /// Tells BLUE, if there is a return link, that a session which it keeps open is not delivered. Its data is not worth
-    /// an answer each: its mark comes with the next heartbeat.
-    fn disown(&self, delivery: &Delivery<'_>) {
+    /// Tells BLUE, if there is a return link, what has become of a session of which BLUE seems not to know that it is over.
+    /// Data is not worth an answer each: a mark comes with the next heartbeat.
+    fn answer(&self, delivery: &Delivery<'_>, standing: Standing) {
         let head = delivery.head;
-        if matches!(head.kind, RecordType::Open | RecordType::Mark)
-            && head.flags & FLAG_END == 0
-            && let Some(returns) = self.deliveries.returns()
-        {
-            let status = Status { standing: Standing::Failed, window_bytes: 0, consumed_bytes: 0 };
-            returns.try_send(delivery.slot as u16, head.session, Piece::Disown(status));
+        let asks = matches!(head.kind, RecordType::Open | RecordType::Mark) && head.flags & FLAG_ABORT == 0;
+        if let Some(returns) = self.deliveries.returns().filter(|_| asks) {
+            let status = Status { standing, window_bytes: 0, consumed_bytes: 0 };
+            returns.try_send(delivery.slot as u16, head.session, Piece::Answer(status));
         }
     }
 
@@ -124,9 +122,7 @@ impl Sessions {
 
     /// Forgets sessions that ended so long ago that BLUE does not repeat their end any more.
     pub fn sweep(&mut self, heard: &HeardTime) {
-        // A task that still runs holds the peer.
-        let runs = |session: &Session| session.is_open() || Arc::strong_count(&session.peer) > 1;
-        self.by_id.retain(|_, session| runs(session) || heard.remembers(session.ended_at, 0));
+        self.by_id.retain(|_, session| session.runs() || heard.remembers(session.ended_at, 0));
     }
 
     /// Breaks off every session: BLUE has started anew, or is gone.
@@ -195,6 +191,20 @@ impl Session {
     /// Are more of its bytes expected?
     fn is_open(&self) -> bool {
         self.inflow.as_ref().is_some_and(Inflow::is_open)
+    }
+
+    /// Is it still delivered?
+    fn runs(&self) -> bool {
+        // A task that still runs holds the peer.
+        self.is_open() || Arc::strong_count(&self.peer) > 1
+    }
+
+    /// What has become of it, if it is over.
+    fn outcome(&self) -> Option<Standing> {
+        if self.inflow.is_none() || self.peer.has_failed() {
+            return Some(Standing::Failed);
+        }
+        (!self.runs()).then_some(Standing::Closed)
     }
 }
 

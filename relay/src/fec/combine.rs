@@ -24,7 +24,7 @@ pub(super) struct Combiner {
 impl Combiner {
     /// For every K that has a plan here, from 1 on; `None` where the processor cannot combine fast.
     pub(super) fn new(plans: &[SourceBlockEncodingPlan]) -> Option<Self> {
-        if !kernel::is_usable() {
+        if !is_usable() {
             return None;
         }
         Some(Self { rows: plans.iter().zip(1..).map(|(plan, k)| rows(plan, k)).collect() })
@@ -40,22 +40,48 @@ impl Combiner {
     ) -> bool {
         let k = usize::from(block.k);
         let Some(rows) = self.rows.get(k.wrapping_sub(1)).filter(|_| repair <= REPAIR_MAX) else { return false };
-        let symbol_bytes = usize::from(block.symbol_bytes);
-        let padded = symbol_bytes.next_multiple_of(kernel::TILE);
-        scratch.resize(padded * usize::from(repair), 0);
-        let wanted = &rows[..k * usize::from(repair)];
-        for (rows, out) in wanted.chunks(k * kernel::ROWS_MAX).zip(scratch.chunks_mut(padded * kernel::ROWS_MAX)) {
-            kernel::combine(block, rows, padded, out);
-        }
-        for (index, symbol) in (0..repair).zip(scratch.chunks_exact(padded)) {
-            out(index, &symbol[..symbol_bytes]);
+        let stride = sums(block, &rows[..k * usize::from(repair)], scratch);
+        for (index, symbol) in (0..repair).zip(scratch.chunks_exact(stride)) {
+            out(index, &symbol[..usize::from(block.symbol_bytes)]);
         }
         true
     }
 }
 
-/// The coefficients of a K: what the codec makes of a block whose symbol j is 1 at byte j and 0 elsewhere.
-fn rows(plan: &SourceBlockEncodingPlan, k: u16) -> Box<[u8]> {
+/// Can this processor combine fast?
+pub(super) fn is_usable() -> bool {
+    kernel::is_usable()
+}
+
+/// Makes one symbol of every row of K coefficients, one after another in `to`; returns the distance from one to the next.
+/// Only where [`is_usable`] says so.
+pub(super) fn sums(block: SourceBlock<'_>, rows: &[u8], to: &mut Vec<u8>) -> usize {
+    let k = usize::from(block.k);
+    let stride = usize::from(block.symbol_bytes).next_multiple_of(kernel::TILE);
+    to.resize(stride * (rows.len() / k), 0);
+    for (rows, to) in rows.chunks(k * kernel::ROWS_MAX).zip(to.chunks_mut(stride * kernel::ROWS_MAX)) {
+        kernel::combine(block, rows, stride, to);
+    }
+    stride
+}
+
+/// The product in GF(256) with the polynomial of RFC 6330, section 5.7.2.
+pub(super) const fn multiply(mut a: u8, mut b: u8) -> u8 {
+    /// Without its highest term.
+    const POLYNOMIAL: u8 = 0x1d;
+    let mut product = 0;
+    while b > 0 {
+        if b & 1 == 1 {
+            product ^= a;
+        }
+        a = (a << 1) ^ if a & 0x80 == 0 { 0 } else { POLYNOMIAL };
+        b >>= 1;
+    }
+    product
+}
+
+/// The coefficients of a K, for repair symbols 0..[`REPAIR_MAX`]: what the codec makes of a block whose symbol j is 1 at byte j and 0 elsewhere.
+pub(super) fn rows(plan: &SourceBlockEncodingPlan, k: u16) -> Box<[u8]> {
     let len = usize::from(k);
     let mut identity = vec![0; len * len];
     identity.iter_mut().step_by(len + 1).for_each(|one| *one = 1);
@@ -73,15 +99,13 @@ mod kernel {
         _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_xor_si256,
     };
 
+    use super::multiply;
     use crate::fec::SourceBlock;
 
     /// Columns at a time.
     pub const TILE: usize = 64;
     /// Rows at a time: as many as have room in the registers.
     pub const ROWS_MAX: usize = 4;
-
-    /// The field's polynomial without its highest term (RFC 6330, section 5.7.2).
-    const POLYNOMIAL: u8 = 0x1d;
 
     /// Products of every coefficient with every low nibble, then with every high nibble.
     static PRODUCTS: [[[u8; 16]; 2]; 256] = products();
@@ -99,18 +123,6 @@ mod kernel {
             coefficient += 1;
         }
         products
-    }
-
-    const fn multiply(mut a: u8, mut b: u8) -> u8 {
-        let mut product = 0;
-        while b > 0 {
-            if b & 1 == 1 {
-                product ^= a;
-            }
-            a = (a << 1) ^ if a & 0x80 == 0 { 0 } else { POLYNOMIAL };
-            b >>= 1;
-        }
-        product
     }
 
     pub fn is_usable() -> bool {

@@ -8,6 +8,7 @@ mod combine;
 mod decoder;
 mod encoder;
 mod protect;
+mod solve;
 
 pub use decoder::{Decoder, Geometry};
 pub use encoder::{Encoder, SourceBlock};

@@ -44,6 +44,7 @@ mod tap;
 mod tempdir;
 mod topology;
 pub mod traffic;
+pub mod usage;
 
 pub use child::{Child, Log};
 pub use diode::{Counters, Diode, Loss};

@@ -1,72 +1,23 @@
-//! The figures that the README quotes, measured on the five-namespace path. Not a test: nothing here asserts a timing, and it
-//! runs only when asked for, with a released build:
+//! The figures that the README quotes, measured on the five-namespace path, one file each. Not tests: nothing here asserts a
+//! timing, and they run only when asked for, one after another, with a released build. What was measured must have been
+//! right, though: a run that lost, changed or broke off anything fails.
 //!
 //! ```text
 //! cargo build --release -p relay
-//! RELAY_BINARY=target/release/relay cargo test --release -p lab --test figures -- --ignored --nocapture
+//! RELAY_BINARY=$PWD/target/release/relay cargo test --release -p lab --test figures -- --ignored --nocapture [NAME]
 //! ```
+//!
+//! What the TCP figures take from the environment is listed in `figures/rig.rs`.
 
-use lab::path::{Path5, stream};
-use lab::{Loss, Options, Site, require_root};
-
-/// One line of the table.
-struct Case {
-    name: &'static str,
-    scheme: &'static str,
-    loss: Loss,
-    fec: &'static [&'static str],
-}
-
-const PROMISE_NONE: &[&str] = &[];
-const PROMISE_LOSS: &[&str] = &[r#"protect = { loss = "2%", residual = "1e-9", burst = 0 }"#];
-const PROMISE_BURST: &[&str] = &[r#"protect = { loss = "0.01%", residual = "1e-9", burst = 15 }"#];
-const SHARE: &[&str] = &[r#"repair = "10%""#, r#"deadline = "10ms""#];
-
-fn measure(case: &Case, rate: u64, seconds: u64) {
-    let mut site = Site::new("xdp").scheme(case.scheme).stream(stream());
-    for line in case.fec {
-        site = site.fec(line);
-    }
-    let path = Path5::start(&Options { loss: case.loss, ..Options::default() }, &site);
-    let (sent, received) = path.send_at(rate, |load| load.count(rate * seconds).size(1400));
-    let outcome = path.stop(sent, received);
-    outcome.check_accounts();
-    let number = |name: &str| outcome.red.summary.stream("numbers").unwrap().number(name).unwrap_or(0);
-    let frames = outcome.blue.summary.link("forward").unwrap();
-    println!(
-        "{:<28} {:<12} {rate:>6}/s {:>7} sent {:>7} arrived {:>4} missing {:>5} recovered {:>6} source {:>6} repair frames {} back  p50 {:>5.0} us  p99 {:>6.0} us",
-        case.name,
-        case.scheme,
-        outcome.sent.total(),
-        outcome.received.distinct(),
-        outcome.received.missing(&outcome.sent).len(),
-        number("recovered"),
-        frames.number("source_frames").unwrap(),
-        frames.number("repair_frames").unwrap(),
-        outcome.diode.came_back,
-        outcome.received.latency_us(50.0),
-        outcome.received.latency_us(99.0),
-    );
-}
-
-#[test]
-#[ignore = "takes minutes and measures; see the module's head"]
-fn delivery() {
-    require_root!();
-    for scheme in ["raptorq", "reed-solomon"] {
-        for (name, loss, fec) in [
-            ("no loss, defaults", Loss::None, PROMISE_NONE),
-            ("2% random, protect 2%", Loss::percent(2.0), PROMISE_LOSS),
-            ("15 in 700, protect burst 15", Loss::Bursts { burst: 15, period: 700 }, PROMISE_BURST),
-        ] {
-            let case = Case { name, scheme, loss, fec };
-            measure(&case, 20_000, 10);
-            measure(&case, 1_000, 30);
-        }
-        measure(
-            &Case { name: "2% random, repair 10%, 10 ms", scheme, loss: Loss::percent(2.0), fec: SHARE },
-            20_000,
-            10,
-        );
-    }
-}
+#[path = "figures/delivery.rs"]
+mod delivery;
+#[path = "figures/latency.rs"]
+mod latency;
+#[path = "figures/rate.rs"]
+mod rate;
+#[path = "figures/rig.rs"]
+mod rig;
+#[path = "figures/stalled.rs"]
+mod stalled;
+#[path = "figures/whole.rs"]
+mod whole;

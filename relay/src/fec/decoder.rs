@@ -3,6 +3,7 @@
 use raptorq::{EncodingPacket, ObjectTransmissionInformation, PayloadId, SourceBlockDecoder};
 use reed_solomon_simd::ReedSolomonDecoder;
 
+use super::solve::Solver;
 use super::{Code, raptorq_k};
 
 /// What repair frames say of their block.
@@ -21,6 +22,7 @@ pub struct Geometry {
 /// Restores lost source symbols. One per lane.
 #[derive(Default)]
 pub struct Decoder {
+    solver: Solver,
     reed_solomon: Option<ReedSolomonDecoder>,
     padded: Vec<u8>,
 }
@@ -57,7 +59,10 @@ impl Decoder {
                 }
                 true
             }),
-            Code::RaptorQ => raptorq(geometry, source, repair, restored),
+            Code::RaptorQ => {
+                self.solver.solve(geometry, source.clone(), repair.clone(), &mut restored)
+                    || raptorq(geometry, source, repair, restored)
+            }
             Code::ReedSolomon => self.reed_solomon(geometry, source, repair, restored).is_some(),
         }
     }

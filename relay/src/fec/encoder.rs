@@ -5,7 +5,8 @@ use std::sync::Arc;
 use raptorq::{ObjectTransmissionInformation, SourceBlockEncoder, SourceBlockEncodingPlan};
 use reed_solomon_simd::ReedSolomonEncoder;
 
-use super::{Code, Scheme, raptorq_k};
+use super::combine::Combiner;
+use super::{Code, EXACT_PLANS_MAX, PLAN_STEP, Scheme, raptorq_k};
 
 /// The source symbols of a block, one every `stride` bytes; each is zero from its own end up to `symbol_bytes`.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,8 @@ impl<'a> SourceBlock<'a> {
 /// Makes repair symbols. One per lane; its plans may be shared.
 pub struct Encoder {
     plans: Arc<[SourceBlockEncodingPlan]>,
+    /// For blocks of an exact K and few repair symbols.
+    combiner: Option<Arc<Combiner>>,
     reed_solomon: Option<ReedSolomonEncoder>,
     packed: Vec<u8>,
 }
@@ -49,14 +52,16 @@ impl Encoder {
         });
         let reed_solomon =
             most(Scheme::ReedSolomon).and_then(|k| ReedSolomonEncoder::new(usize::from(k.max(2)), 1, 64).ok());
-        Self { plans: plans.into(), reed_solomon, packed: Vec::new() }
+        let exact = &plans[..plans.len().min(usize::from(EXACT_PLANS_MAX))];
+        let combiner = Combiner::new(exact).map(Arc::new);
+        Self { plans: plans.into(), combiner, reed_solomon, packed: Vec::new() }
     }
 
     #[must_use]
     /// Another encoder with the same plans, for another lane.
     pub fn share(&self) -> Self {
         let reed_solomon = self.reed_solomon.as_ref().and_then(|_| ReedSolomonEncoder::new(2, 1, 64).ok());
-        Self { plans: Arc::clone(&self.plans), reed_solomon, packed: Vec::new() }
+        Self { plans: Arc::clone(&self.plans), combiner: self.combiner.clone(), reed_solomon, packed: Vec::new() }
     }
 
     /// Gives repair symbols 0..`repair` of the block to `out`, in order, each `symbol_bytes` long.
@@ -70,7 +75,13 @@ impl Encoder {
                     out(index, symbol);
                 }
             }
-            Code::RaptorQ => self.raptorq(block, repair, &mut out),
+            Code::RaptorQ => {
+                let combiner = self.combiner.as_ref();
+                let combined = combiner.is_some_and(|all| all.combine(block, repair, &mut self.packed, &mut out));
+                if !combined {
+                    self.raptorq(block, repair, &mut out);
+                }
+            }
             Code::ReedSolomon => self.reed_solomon(block, repair, &mut out),
         }
     }
@@ -113,21 +124,43 @@ impl Encoder {
 /// Plans 0.. are for K = 1.., then one for every step of the ladder.
 fn plan_index(k: u16) -> usize {
     let k = raptorq_k(k);
-    if k <= super::EXACT_PLANS_MAX {
+    if k <= EXACT_PLANS_MAX {
         usize::from(k) - 1
     } else {
-        usize::from(super::EXACT_PLANS_MAX - 1 + (k - super::EXACT_PLANS_MAX) / super::PLAN_STEP)
+        usize::from(EXACT_PLANS_MAX - 1 + (k - EXACT_PLANS_MAX) / PLAN_STEP)
     }
 }
 
 fn plan_k(index: usize) -> u16 {
-    let exact = usize::from(super::EXACT_PLANS_MAX);
-    if index < exact { index as u16 + 1 } else { ((index + 1 - exact) * usize::from(super::PLAN_STEP) + exact) as u16 }
+    let exact = usize::from(EXACT_PLANS_MAX);
+    if index < exact { index as u16 + 1 } else { ((index + 1 - exact) * usize::from(PLAN_STEP) + exact) as u16 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fec::combine;
+
+    /// Combined or by the codec, repair symbols are the same.
+    #[test]
+    fn combinations_are_what_the_codec_makes() {
+        let mut encoder = Encoder::new(&[(Scheme::RaptorQ, EXACT_PLANS_MAX)]);
+        let combiner = encoder.combiner.take();
+        for (k, symbol_bytes, stride) in [(2, 2, 2), (3, 64, 64), (7, 66, 70), (40, 1000, 1424), (127, 1424, 1424)] {
+            let data: Vec<u8> = (0..k * stride).map(|at: usize| (at * at + at / 251) as u8).collect();
+            let block = SourceBlock { data: &data, stride, k: k as u16, symbol_bytes: symbol_bytes as u16 };
+            for repair in 1..=combine::REPAIR_MAX {
+                let mut by_codec = Vec::new();
+                encoder.encode(Code::RaptorQ, block, repair, |index, symbol| by_codec.push((index, symbol.to_vec())));
+                let mut combined = Vec::new();
+                if let Some(combiner) = &combiner {
+                    let out = &mut |index, symbol: &[u8]| combined.push((index, symbol.to_vec()));
+                    assert!(combiner.combine(block, repair, &mut Vec::new(), out));
+                    assert!(combined == by_codec, "k={k} T={symbol_bytes} repair={repair}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_k_has_its_plan() {

@@ -4,9 +4,11 @@
 //! (RFC 6330) and `reed-solomon-simd` crates; both panic or fail on malformed input, so every index and length is
 //! checked here before they see it.
 
+mod combine;
 mod decoder;
 mod encoder;
 mod protect;
+mod solve;
 
 pub use decoder::{Decoder, Geometry};
 pub use encoder::{Encoder, SourceBlock};

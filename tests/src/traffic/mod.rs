@@ -1,11 +1,13 @@
-//! Real datagrams: paced senders and receivers that check every byte and account for every datagram.
+//! Real traffic, every byte of it checked: paced datagrams that are accounted for one by one, and streams of bytes.
 //!
-//! A receiver knows from a run's seed alone what every datagram must hold, so sender and receiver share nothing.
+//! A receiver knows from a seed alone what must come, so sender and receiver share nothing.
 
+mod bytes;
 mod payload;
 mod receiver;
 mod sender;
 
+pub use bytes::{Arrived, ByteStream, CHUNK_BYTES, receive_bytes, send_bytes};
 pub use payload::HEADER_LEN;
 pub use receiver::{Flow, Received, Receiver};
 pub use sender::{Load, Sender, Sent};

@@ -1,0 +1,74 @@
+//! What a process has used of the machine, as `/proc` tells (proc(5)).
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// Length of the kernel's clock tick in `/proc/PID/stat`: `USER_HZ` is 100 on every Linux that this runs on.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A thread and what it has used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadUsage {
+    /// Its name; threads of one pool share it.
+    pub name: String,
+    /// Processor time in user mode and in the kernel, to 10 ms.
+    pub cpu: Duration,
+}
+
+/// Processor time of a process, all threads together, to 10 ms.
+pub fn cpu_time(process: u32) -> Result<Duration> {
+    read(&format!("/proc/{process}/stat")).map(|usage| usage.cpu)
+}
+
+/// Every thread of a process that has used any processor time yet.
+pub fn threads(process: u32) -> Result<Vec<ThreadUsage>> {
+    let folder = format!("/proc/{process}/task");
+    let tasks = fs::read_dir(&folder).with_context(|| folder.clone())?;
+    let usages = tasks.flatten().filter_map(|task| read(&format!("{}/stat", task.path().display())).ok());
+    Ok(usages.filter(|usage| !usage.cpu.is_zero()).collect())
+}
+
+/// Most memory that a process has had resident since its start (`VmHWM`), in bytes.
+pub fn memory_max_bytes(process: u32) -> Result<u64> {
+    let path = format!("/proc/{process}/status");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kibibytes.map(|kibibytes| kibibytes * 1024).with_context(|| format!("{path}: no VmHWM"))
+}
+
+fn read(path: &str) -> Result<ThreadUsage> {
+    let text = fs::read_to_string(path).with_context(|| path.to_owned())?;
+    parse(&text).with_context(|| format!("{path}: {text}"))
+}
+
+/// The fields `comm`, `utime` and `stime` of a stat line.
+fn parse(text: &str) -> Option<ThreadUsage> {
+    // A name may hold blanks and brackets; only its end is sure.
+    let (head, rest) = text.rsplit_once(')')?;
+    let name = head.split_once('(')?.1.to_owned();
+    let mut times = rest.split_whitespace().skip(11).map(|field| field.parse::<u32>().ok());
+    let ticks = times.next()?? + times.next()??;
+    Some(ThreadUsage { name, cpu: TICK * ticks })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_past_any_name() {
+        let text = "42 (a (b) c) S 1 42 42 0 -1 4194560 10 0 0 0 120 34 7 7 20 0 1 0 100 1000 10";
+        let usage = parse(text).expect("a stat line");
+        assert_eq!(usage, ThreadUsage { name: "a (b) c".to_owned(), cpu: Duration::from_millis(1540) });
+    }
+
+    #[test]
+    fn this_process_has_memory_and_threads() {
+        let me = std::process::id();
+        assert!(memory_max_bytes(me).unwrap() > 100_000);
+        assert!(cpu_time(me).is_ok() && threads(me).is_ok());
+    }
+}

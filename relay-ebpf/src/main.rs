@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! blue_ingress   BLUE zone -> BLUE    stream by (protocol, port), source by longest prefix
-//! blue_link      BLUE -> diode        drops everything that arrives
-//! red_link       diode -> RED         diode frames only
+//! blue_link      BLUE -> diode        drops everything that arrives; also where RED sends on a return link
+//! red_link       diode -> RED         diode frames only; also where BLUE receives from a return link
 //! ```
 //!
 //! All are `xdp.frags`, so that they attach to interfaces with jumbo MTUs.

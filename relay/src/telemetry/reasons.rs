@@ -3,7 +3,7 @@
 //! Owns the names, which scripts and dashboards rely on: a name never changes its meaning. Adding a
 //! reason is adding a line; [`Tally`](super::counters::Tally) has room for [`MOST_REASONS`].
 
-/// Reasons that a tally has room for: two cache lines of counters, twice of what is used today.
+/// Reasons that a tally has room for: two cache lines of counters.
 pub const MOST_REASONS: usize = 16;
 
 /// A closed set of reasons that can be counted.
@@ -93,7 +93,7 @@ reasons! {
 reasons! {
     /// Why the receiving host did not deliver a record that it has.
     ReceiveRefused {
-        /// The stream has `max_sessions` sessions already.
+        /// The stream has as many TCP sessions as the receiving host lets it have; counted once a session.
         SessionLimit = "session_limit",
         /// The destination's hardware address is not known.
         NoNeighbour = "no_neighbour",

@@ -92,8 +92,8 @@ impl BlueHost {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
                 Notice::Refused { slot, source, reason } => self.refused(slot, source, reason),
-                Notice::SessionBroken { slot, source, session, reason } => {
-                    self.session_broken(slot, source, &session, &reason);
+                Notice::SessionBroken { stream, source, session, reason } => {
+                    self.session_broken(stream, source, &session, &reason);
                 }
                 Notice::NotStatus { slot } => self.not_status(slot),
                 Notice::NewEpoch(epoch) => {
@@ -123,13 +123,12 @@ impl BlueHost {
         self.tell_refused(slot, source, reason.name(), text);
     }
 
-    fn session_broken(&mut self, slot: u16, source: SocketAddr, session: &str, reason: &str) {
-        let Some(entry) = self.table.get(slot) else { return };
+    fn session_broken(&mut self, stream: String, source: SocketAddr, session: &str, reason: &str) {
         if self.chatter.admit() {
-            tracing::warn!(stream = %entry.name, %source, session, "session broken off: {reason}");
+            tracing::warn!(%stream, %source, session, "session broken off: {reason}");
         }
         self.syslog.send(Event {
-            stream: Some(entry.name.clone()),
+            stream: Some(stream),
             source: Some(source.ip()),
             ..Event::new(Kind::SessionAborted, "aborted", format!("session {session} broken off: {reason}"))
         });

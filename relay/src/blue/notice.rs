@@ -21,8 +21,8 @@ pub enum Notice {
     },
     /// A TCP session was broken off.
     SessionBroken {
-        /// The stream's slot.
-        slot: u16,
+        /// The stream.
+        stream: String,
         /// The client.
         source: SocketAddr,
         /// The session's UUID.

@@ -72,6 +72,8 @@ pub struct Table {
     by_port: Box<[Option<u16>]>,
     /// Slot of every channel that there was since the start.
     slots: HashMap<u16, u16>,
+    /// By slot: counts of clients, also of streams that are gone and may come back.
+    clients: Vec<Arc<ClientCounts>>,
     /// Slot of every TCP stream in the order in which the return link's receiver numbers them: as they first came.
     return_slots: Vec<u16>,
 }
@@ -87,8 +89,9 @@ impl Table {
     ) -> anyhow::Result<Self> {
         let mut slots = before.map(|table| table.slots.clone()).unwrap_or_default();
         let return_slots = before.map(|table| table.return_slots.clone()).unwrap_or_default();
+        let clients = before.map(|table| table.clients.clone()).unwrap_or_default();
         let by_port = vec![None; usize::from(u16::MAX) + 1].into();
-        let mut table = Self { entries: Vec::new(), by_port, slots: HashMap::new(), return_slots };
+        let mut table = Self { entries: Vec::new(), by_port, slots: HashMap::new(), clients, return_slots };
         for stream in &site.streams {
             let free = slots.len() as u16;
             let slot = *slots.entry(stream.channel).or_insert(free);
@@ -97,10 +100,14 @@ impl Table {
                 "more than {STREAMS_MAX} different channels since the start; restart to use new ones"
             );
             let known = before.and_then(|table| table.get(slot));
-            let entry = Entry::new(site, stream, known, counters, returns)?;
             if table.entries.len() <= usize::from(slot) {
                 table.entries.resize_with(usize::from(slot) + 1, || None);
             }
+            if table.clients.len() <= usize::from(slot) {
+                table.clients.resize_with(usize::from(slot) + 1, Arc::default);
+            }
+            let clients = Arc::clone(&table.clients[usize::from(slot)]);
+            let entry = Entry::new(site, stream, known, clients, counters, returns)?;
             if stream.kind == StreamKind::UdpUnilateral {
                 table.by_port[usize::from(stream.source_port)] = Some(slot);
             } else if !table.return_slots.contains(&slot) {
@@ -192,6 +199,7 @@ impl Entry {
         site: &Site,
         stream: &Stream,
         known: Option<&Entry>,
+        clients: Arc<ClientCounts>,
         counters: &SendCounters,
         returns: Option<&ReceiveCounters>,
     ) -> anyhow::Result<Self> {
@@ -212,7 +220,7 @@ impl Entry {
             rate,
             idle_ns: stream.idle.as_nanos() as Nanos,
             counters: counters.stream(stream.channel, &stream.name),
-            clients: known.map(|entry| Arc::clone(&entry.clients)).unwrap_or_default(),
+            clients,
             tcp: TcpRules {
                 // RED's answer is repeated with a heartbeat if it was lost.
                 open_timeout: stream.connect_timeout + 2 * site.link.heartbeat,

@@ -90,9 +90,7 @@ impl Clients {
     }
 
     /// Counts and tells how a session went.
-    fn conclude(&self, slot: u16, source: SocketAddr, id: SessionId, outcome: &Outcome) {
-        let table = self.table();
-        let Some(entry) = table.get(slot) else { return };
+    fn conclude(&self, entry: &Entry, slot: u16, source: SocketAddr, id: SessionId, outcome: &Outcome) {
         match outcome {
             Outcome::Ended => {}
             Outcome::OpenFailed => self.refuse(entry, slot, source, SendRefused::OpenFailed),
@@ -100,7 +98,8 @@ impl Clients {
             Outcome::Broken(broken) => {
                 entry.clients.abort();
                 let (session, reason) = (session::display(id).to_string(), broken.to_string());
-                let _ = self.notices.try_send(Notice::SessionBroken { slot, source, session, reason });
+                let stream = entry.name.clone();
+                let _ = self.notices.try_send(Notice::SessionBroken { stream, source, session, reason });
             }
         }
     }
@@ -176,13 +175,15 @@ fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Clients>
     }
     keep_alive(&client, entry.tcp.keepalive);
     let (connection, expected) = common.connection(entry, slot, source);
-    let (held, clients) = (Held { common: Arc::clone(common), slot }, Arc::clone(&entry.clients));
+    let held = Held { common: Arc::clone(common), slot };
     tokio::spawn(async move {
         let mut client = client;
+        // As it was when the client came: the stream may be gone by then.
+        let Some(entry) = table.get(slot) else { return };
         let id = connection.id;
-        clients.begin();
+        entry.clients.begin();
         let outcome = connection.carry(&mut client).await;
-        held.common.conclude(slot, source, id, &outcome);
+        held.common.conclude(entry, slot, source, id, &outcome);
         if matches!(outcome, Outcome::Ended) {
             end_in_order(&client);
         }

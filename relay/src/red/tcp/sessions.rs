@@ -168,6 +168,7 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
         Arc::new(if deliveries.returns().is_some() && rules.bilateral { Peer::unheard() } else { Peer::unhearable() });
     let mut session = Session { slot: delivery.slot, peer, inflow: None, ended_at: now };
     if delivery.head.sequence != 0 || !known {
+        scene.tell_aborted(Failure::Missing(delivery.head.sequence));
         return session;
     }
     let Some(place) = entry.live.enter() else {
@@ -256,14 +257,18 @@ impl Scene<'_> {
     fn abort(&self, session: &mut Session, why: Failure) {
         if session.is_open() {
             self.count_aborted(session);
-            let (stream, id) = (self.entry.name.clone(), session::display(self.id).to_string());
-            // A full queue means that the log is behind already; the counters have it.
-            let _ = self.notices.try_send(Notice::SessionAborted { stream, session: id, why });
+            self.tell_aborted(why);
         } else if !self.entry.tcp.bilateral {
             // Everything has come; what still waits for the destination goes there.
             return;
         }
         session.peer.fail(why);
+    }
+
+    fn tell_aborted(&self, why: Failure) {
+        let (stream, session) = (self.entry.name.clone(), session::display(self.id).to_string());
+        // A full queue means that the log is behind already; the counters have it.
+        let _ = self.notices.try_send(Notice::SessionAborted { stream, session, why });
     }
 
     fn count_aborted(&self, session: &mut Session) {

@@ -1,27 +1,16 @@
 //! A path with one TCP stream, a server that checks a seeded pattern, and clients that send it.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use lab::path::{Ground, Path5};
+use lab::traffic::tcp;
 use lab::{Host, Loss, Options, Site, Stream, address};
+
+pub use lab::traffic::tcp::{SOON, Server, send};
 
 /// The stream's port, on BLUE and on the server.
 pub const PORT: u16 = 5140;
-/// A bound for what takes milliseconds.
-pub const SOON: Duration = Duration::from_secs(20);
-/// Bytes written at once.
-const CHUNK: usize = 64 * 1024;
-
-/// The `n`th byte of every client's pattern. 251 is prime, so that no block or buffer size repeats it.
-fn pattern(seed: u8, from: u64, to: &mut [u8]) {
-    for (at, byte) in (from..).zip(to) {
-        *byte = (at % 251) as u8 ^ (at >> 16) as u8 ^ seed;
-    }
-}
 
 /// A path whose one stream is TCP, with `lines` of its own.
 pub fn start(driver: &str, loss: Loss, protection: (&str, &str, u32), lines: &[&str]) -> Path5 {
@@ -33,88 +22,14 @@ pub fn start(driver: &str, loss: Loss, protection: (&str, &str, u32), lines: &[&
     Ground::sealed(&Options { loss, ..Options::default() }, &site).start()
 }
 
-/// How a connection ended at the server, and what came over it.
-#[derive(Debug)]
-pub struct Arrived {
-    /// Bytes that came, in order and right.
-    pub bytes: u64,
-    /// The first byte, which names the client.
-    pub seed: Option<u8>,
-    /// An end in order, and not a reset.
-    pub whole: bool,
-    /// A byte was not what it should be.
-    pub wrong: bool,
-}
-
-/// Accepts connections for as long as the path stands; every one that ends is told.
-pub struct Server {
-    begun: Receiver<()>,
-    arrived: Receiver<Arrived>,
-    _accepts: JoinHandle<()>,
-}
-
-impl Server {
-    pub fn start(host: &Host) -> Self {
-        let listener = host.run(|| TcpListener::bind((address::SERVER, PORT))).unwrap().unwrap();
-        let (tell_begun, begun) = channel();
-        let (tell, arrived) = channel();
-        let accepts = std::thread::spawn(move || {
-            for connection in listener.incoming().map_while(Result::ok) {
-                let (tell_begun, tell) = (tell_begun.clone(), tell.clone());
-                std::thread::spawn(move || drop(tell.send(read_all(connection, &tell_begun))));
-            }
-        });
-        Self { begun, arrived, _accepts: accepts }
-    }
-
-    /// Waits for the first bytes of the next connection.
-    pub fn wait_begun(&self) {
-        self.begun.recv_timeout(SOON).expect("a connection begins");
-    }
-
-    /// The next connection that ends.
-    pub fn next(&self) -> Arrived {
-        self.arrived.recv_timeout(SOON).expect("a connection ends")
-    }
-}
-
-fn read_all(mut connection: TcpStream, begun: &std::sync::mpsc::Sender<()>) -> Arrived {
-    let mut arrived = Arrived { bytes: 0, seed: None, whole: false, wrong: false };
-    let (mut buffer, mut expected) = (vec![0; CHUNK], vec![0; CHUNK]);
-    loop {
-        match connection.read(&mut buffer) {
-            Ok(0) => return Arrived { whole: true, ..arrived },
-            Err(_) => return arrived,
-            Ok(len) => {
-                if arrived.seed.is_none() {
-                    // Nobody listens in tests that do not care.
-                    let _ = begun.send(());
-                }
-                let seed = *arrived.seed.get_or_insert(buffer[0]);
-                pattern(seed, arrived.bytes, &mut expected[..len]);
-                arrived.wrong |= buffer[..len] != expected[..len];
-                arrived.bytes += len as u64;
-            }
-        }
-    }
+/// A server for the stream.
+pub fn serve(host: &Host) -> Server {
+    Server::start(host, (address::SERVER, PORT))
 }
 
 /// Connects to BLUE's port from the client host.
 pub fn connect(path: &Path5) -> io::Result<TcpStream> {
-    path.ground.lab.client.run(|| TcpStream::connect_timeout(&(address::BLUE, PORT).into(), SOON)).unwrap()
-}
-
-/// Sends `bytes` of the pattern.
-pub fn send(connection: &mut TcpStream, seed: u8, bytes: u64) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK];
-    let mut sent = 0;
-    while sent < bytes {
-        let len = CHUNK.min((bytes - sent) as usize);
-        pattern(seed, sent, &mut chunk[..len]);
-        connection.write_all(&chunk[..len])?;
-        sent += len as u64;
-    }
-    Ok(())
+    tcp::connect(&path.ground.lab.client, (address::BLUE, PORT)).map_err(io::Error::other)
 }
 
 /// Sends `bytes` of the pattern over a connection of its own and ends it in order.

@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use super::{CHUNK, SOON, pattern};
+use anyhow::{Context as _, Result, ensure};
+
 use crate::{Host, sys};
 
 /// Listens, and hands over each connection as it is asked for.
@@ -35,7 +37,7 @@ impl Destination {
 }
 
 /// How a connection ended at its destination, and what came over it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Arrived {
     /// Bytes that came.
     pub bytes: u64,
@@ -56,12 +58,34 @@ impl Arrived {
 
 /// Reads a connection to its end.
 pub fn read_all(connection: TcpStream) -> Arrived {
-    read_telling(connection, || ())
+    let nothing = Arrived::default();
+    read(connection, nothing, || ())
 }
 
-/// The same; tells when the first bytes come.
-fn read_telling(mut connection: TcpStream, begun: impl FnOnce()) -> Arrived {
-    let mut arrived = Arrived { bytes: 0, seed: None, whole: false, wrong: false };
+/// Reads on to the end, where the first `bytes` of the pattern were read before ([`expect`]).
+pub fn read_on(connection: TcpStream, seed: u8, bytes: u64) -> Arrived {
+    let before = Arrived { bytes, seed: Some(seed), whole: false, wrong: false };
+    read(connection, before, || ())
+}
+
+/// Reads `bytes` of the pattern from number `from` on; an error when others come, or none within [`SOON`].
+pub fn expect(mut connection: &TcpStream, seed: u8, from: u64, bytes: u64) -> Result<()> {
+    connection.set_read_timeout(Some(SOON))?;
+    let (mut buffer, mut expected) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut read_bytes = 0;
+    while read_bytes < bytes {
+        let len = CHUNK.min((bytes - read_bytes) as usize);
+        connection.read_exact(&mut buffer[..len]).with_context(|| format!("after {read_bytes} bytes"))?;
+        pattern(seed, from + read_bytes, &mut expected[..len]);
+        ensure!(buffer[..len] == expected[..len], "wrong bytes after {read_bytes}");
+        read_bytes += len as u64;
+    }
+    connection.set_read_timeout(None)?;
+    Ok(())
+}
+
+/// Reads to the end; tells when the first bytes come.
+fn read(mut connection: TcpStream, mut arrived: Arrived, begun: impl FnOnce()) -> Arrived {
     let (mut buffer, mut expected) = (vec![0; CHUNK], vec![0; CHUNK]);
     let mut begun = Some(begun);
     loop {
@@ -116,7 +140,8 @@ impl Server {
 
 fn serve(connection: TcpStream, tell_begun: Sender<()>, tell: Sender<Arrived>) {
     std::thread::spawn(move || {
-        let arrived = read_telling(connection, || {
+        let nothing = Arrived::default();
+        let arrived = read(connection, nothing, || {
             // Nobody listens in tests that do not care.
             let _ = tell_begun.send(());
         });

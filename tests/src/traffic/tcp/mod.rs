@@ -6,7 +6,7 @@ mod client;
 mod destination;
 
 pub use client::{End, connect, end_of, is_open, reset, send, send_on};
-pub use destination::{Arrived, Destination, Server, read_all};
+pub use destination::{Arrived, Destination, Server, expect, read_all, read_on};
 
 use std::time::Duration;
 

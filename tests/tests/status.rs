@@ -1,0 +1,10 @@
+//! TCP streams with a return link in mode "status": BLUE knows how every session stands at its destination.
+
+#[path = "status/death.rs"]
+mod death;
+#[path = "status/ending.rs"]
+mod ending;
+#[path = "status/opening.rs"]
+mod opening;
+#[path = "status/rig.rs"]
+mod rig;

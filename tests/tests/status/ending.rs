@@ -8,8 +8,10 @@ use lab::{Site, Syslog, require_root};
 
 use super::rig::{self, PORT};
 
-/// More than every buffer between client and destination holds with [`narrow`].
+/// Enough for hundreds of blocks.
 const MUCH: u64 = 8 << 20;
+/// What BLUE's kernel takes with [`narrow`] while the relay reads nothing.
+const FITS_INTO_BLUE: u64 = 1 << 20;
 
 /// A client, and its connection at the destination after its first `bytes` have come.
 fn session(path: &Path5, destination: &Destination, seed: u8) -> (TcpStream, TcpStream) {
@@ -82,9 +84,10 @@ fn a_destination_that_half_closes_still_takes_everything() {
     assert_eq!((ended.blue("sessions_aborted"), ended.red("sessions_aborted")), (0, 0), "{}", ended.log);
 }
 
-/// Small buffers everywhere behind BLUE, so that [`MUCH`] does not fit into them.
+/// Small buffers everywhere behind BLUE, so that [`FITS_INTO_BLUE`] does not fit into them, and a large one in front of it.
 fn narrow(site: Site) -> Path5 {
     let ground = rig::ground(&site);
+    ground.lab.blue.sysctl("net/ipv4/tcp_rmem", "4096 4194304 6291456").unwrap();
     for host in [&ground.lab.red, &ground.lab.server] {
         for buffer in ["tcp_wmem", "tcp_rmem"] {
             host.sysctl(&format!("net/ipv4/{buffer}"), "4096 65536 65536").unwrap();
@@ -100,23 +103,18 @@ fn the_end_comes_after_everything_was_delivered() {
     let path = narrow(rig::site("xdp").stream(rig::stream(1, PORT).line("buffer = \"64KiB\"")));
     let destination = rig::destination(&path.ground);
     let (mut client, connection) = session(&path, &destination, 1);
-    let bytes = 2 << 20;
-    let sends = std::thread::spawn(move || {
-        send_on(&mut client, 1, 1000, bytes - 1000, |_| ()).unwrap();
-        client.shutdown(Shutdown::Write).unwrap();
-        client
+    // All of it is in BLUE's kernel or beyond when this returns.
+    send_on(&mut client, 1, 1000, FITS_INTO_BLUE - 1000, |_| ()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut delivered = 0;
+    let stalled = rig::await_stats(&path.red, |line| {
+        let before = std::mem::replace(&mut delivered, line.number("delivered_bytes").unwrap());
+        delivered > 60_000 && delivered == before
     });
-    let stalled = rig::await_stats(&path.red, |line| line.number("delivered_bytes").unwrap() > 60_000);
-    assert!(stalled.number("delivered_bytes").unwrap() < bytes, "{stalled:?}");
-    let reads = std::thread::spawn(move || {
-        tcp::expect(&connection, 1, 1000, bytes - 1001).unwrap();
-        connection
-    });
-    let connection = reads.join().unwrap();
-    let client = sends.join().unwrap();
-    // All but the last byte was read; it and the end are on their way.
-    let arrived = tcp::read_on(connection, 1, bytes - 1);
-    assert!(arrived.is_whole(bytes), "{arrived:?}");
+    assert!(delivered < FITS_INTO_BLUE, "{stalled:?}");
+    assert!(tcp::is_open(&client), "{}", rig::logs(&path));
+    let arrived = tcp::read_on(connection, 1, 1000);
+    assert!(arrived.is_whole(FITS_INTO_BLUE), "{arrived:?}");
     assert_eq!(rig::end_of(&path, &client), End::InOrder);
     let ended = rig::stop(path);
     assert_eq!((ended.blue("sessions_aborted"), ended.red("sessions_aborted")), (0, 0), "{}", ended.log);
@@ -162,12 +160,7 @@ fn a_client_that_resets_while_it_is_stalled_frees_its_place() {
     let path = narrow(rig::site("xdp").stream(rig::stream(1, PORT).line("buffer = \"64KiB\"")));
     let destination = rig::destination(&path.ground);
     let (mut client, stalled) = session(&path, &destination, 1);
-    client.set_nonblocking(true).unwrap();
-    // As much as everything on the way holds.
-    rig::await_stats(&path.red, |line| {
-        while send(&mut client, 1, 1000).is_ok() {}
-        line.number("delivered_bytes").unwrap() > 60_000
-    });
+    fill(&path, &mut client);
     tcp::reset(client).unwrap();
     rig::wait_logged(&path.blue, &["session broken off"]);
     let arrived = tcp::read_on(stalled, 1, 1000);
@@ -177,4 +170,46 @@ fn a_client_that_resets_while_it_is_stalled_frees_its_place() {
     client.shutdown(Shutdown::Write).unwrap();
     assert!(read_all(destination.accept()).is_whole(1000));
     rig::stop(path);
+}
+
+/// Sends until nothing on the way takes any more.
+fn fill(path: &Path5, client: &mut TcpStream) {
+    client.set_nonblocking(true).unwrap();
+    // As much as everything on the way holds.
+    let mut taken = 0;
+    rig::await_stats(&path.blue, |line| {
+        while send(client, 1, 1000).is_ok() {}
+        let before = std::mem::replace(&mut taken, line.number("received_bytes").unwrap());
+        taken > 60_000 && taken == before
+    });
+    client.set_nonblocking(false).unwrap();
+}
+
+/// Who is held back is not idle: its session is broken off in the end, never closed as if it were whole.
+#[test]
+fn a_stalled_session_does_not_end_as_if_it_were_idle() {
+    require_root!();
+    let stream = rig::stream(1, PORT).line("buffer = \"64KiB\"").line("idle = \"1s\"");
+    let path = narrow(rig::site("xdp").stream(stream));
+    let destination = rig::destination(&path.ground);
+    let (mut client, stalled) = session(&path, &destination, 1);
+    fill(&path, &mut client);
+    assert_eq!(rig::end_of(&path, &client), End::Reset);
+    rig::wait_logged(&path.blue, &["session broken off: idle for too long"]);
+    let arrived = tcp::read_on(stalled, 1, 1000);
+    assert!(!arrived.whole, "{arrived:?}\n{}", rig::logs(&path));
+    rig::stop(path);
+}
+
+/// One that has nothing to send ends in order, with everything that it sent.
+#[test]
+fn an_idle_session_ends_in_order() {
+    require_root!();
+    let path = rig::ground(&rig::site("xdp").stream(rig::stream(1, PORT).line("idle = \"500ms\""))).start();
+    let destination = rig::destination(&path.ground);
+    let (client, connection) = session(&path, &destination, 1);
+    assert_eq!(rig::end_of(&path, &client), End::InOrder);
+    assert!(tcp::read_on(connection, 1, 1000).is_whole(1000));
+    let ended = rig::stop(path);
+    assert_eq!((ended.blue("sessions_aborted"), ended.red("sessions_aborted")), (0, 0), "{}", ended.log);
 }

@@ -76,10 +76,10 @@ pub fn wait_told(syslog: &Syslog, words: &[&str]) {
 }
 
 /// Has a relay count until `test` is content with its counters of the first stream; gives them.
-pub fn await_stats(relay: &RelayProcess, test: impl Fn(&Line) -> bool) -> Line {
+pub fn await_stats(relay: &RelayProcess, mut test: impl FnMut(&Line) -> bool) -> Line {
     let mut found = None;
     wait_until("such counters", || {
-        found = Some(stats(relay)).filter(&test);
+        found = Some(stats(relay)).filter(&mut test);
         found.is_some()
     });
     found.expect("just found")

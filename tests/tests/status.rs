@@ -6,5 +6,7 @@ mod death;
 mod ending;
 #[path = "status/opening.rs"]
 mod opening;
+#[path = "status/pressure.rs"]
+mod pressure;
 #[path = "status/rig.rs"]
 mod rig;

@@ -10,3 +10,5 @@ mod opening;
 mod pressure;
 #[path = "status/rig.rs"]
 mod rig;
+#[path = "status/smuggling.rs"]
+mod smuggling;

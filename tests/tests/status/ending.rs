@@ -6,7 +6,7 @@ use lab::path::Path5;
 use lab::traffic::tcp::{self, Destination, End, read_all, send, send_on};
 use lab::{Site, Syslog, require_root};
 
-use super::rig::{self, PORT};
+use super::rig::{self, About, PORT};
 
 /// Enough for hundreds of blocks.
 const MUCH: u64 = 8 << 20;
@@ -107,7 +107,7 @@ fn the_end_comes_after_everything_was_delivered() {
     send_on(&mut client, 1, 1000, FITS_INTO_BLUE - 1000, |_| ()).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let mut delivered = 0;
-    let stalled = rig::await_stats(&path.red, |line| {
+    let stalled = rig::await_stats(&path.red, About::Stream, |line| {
         let before = std::mem::replace(&mut delivered, line.number("delivered_bytes").unwrap());
         delivered > 60_000 && delivered == before
     });
@@ -177,7 +177,7 @@ fn fill(path: &Path5, client: &mut TcpStream) {
     client.set_nonblocking(true).unwrap();
     // As much as everything on the way holds.
     let mut taken = 0;
-    rig::await_stats(&path.blue, |line| {
+    rig::await_stats(&path.blue, About::Stream, |line| {
         while send(client, 1, 1000).is_ok() {}
         let before = std::mem::replace(&mut taken, line.number("received_bytes").unwrap());
         taken > 60_000 && taken == before

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use lab::traffic::tcp::{self, End, read_all, send};
 use lab::{Role, Syslog, require_root};
 
-use super::rig::{self, PORT, Silence};
+use super::rig::{self, About, PORT, Silence};
 
 const BYTES: u64 = 1_000_000;
 
@@ -19,7 +19,7 @@ fn held(driver: &str) {
     send(&mut client, 1, 1000).unwrap();
     silence.wait_tried();
     assert!(tcp::is_open(&client), "{}", rig::logs(&path));
-    let held = rig::await_stats(&path.blue, |line| line.number("sessions").unwrap() == 1);
+    let held = rig::await_stats(&path.blue, About::Stream, |line| line.number("sessions").unwrap() == 1);
     assert_eq!(held.number("received").unwrap(), 0, "{held:?}");
     silence.end();
     let connection = destination.accept();

@@ -75,22 +75,43 @@ pub fn wait_told(syslog: &Syslog, words: &[&str]) {
     syslog.until(SOON, wanted).unwrap_or_else(|all| panic!("{words:?} in none of {all:#?}"));
 }
 
-/// Has a relay count until `test` is content with its counters of the first stream; gives them.
-pub fn await_stats(relay: &RelayProcess, mut test: impl FnMut(&Line) -> bool) -> Line {
+/// What a line of counters is about.
+#[derive(Clone, Copy, Debug)]
+pub enum About {
+    /// The first stream.
+    Stream,
+    /// The first stream on the return link.
+    Returned,
+    /// The return link.
+    ReturnLink,
+}
+
+impl About {
+    fn is(self, line: &Line) -> bool {
+        let (channel, link) = match self {
+            Self::Stream => (Some("1"), None),
+            Self::Returned => (Some("1"), Some("return")),
+            Self::ReturnLink => (None, Some("return")),
+        };
+        line.get("channel") == channel && line.get("link") == link
+    }
+}
+
+/// Has a relay count until `test` is content with its counters; gives them.
+pub fn await_stats(relay: &RelayProcess, about: About, mut test: impl FnMut(&Line) -> bool) -> Line {
     let mut found = None;
     wait_until("such counters", || {
-        found = Some(stats(relay)).filter(&mut test);
+        found = Some(stats(relay, about)).filter(&mut test);
         found.is_some()
     });
     found.expect("just found")
 }
 
-/// A relay's counters of the first stream as of now; what tasks count comes with the next tick.
-fn stats(relay: &RelayProcess) -> Line {
+/// A relay's counters as of now; what tasks count comes with the next tick.
+fn stats(relay: &RelayProcess, about: About) -> Line {
     let from = relay.log().len();
     relay.signal(libc::SIGUSR1).expect("it runs");
-    let is_wanted =
-        |line: &str| ["stats ", " channel=1 "].iter().all(|word| line.contains(word)) && !line.contains(" link=");
+    let is_wanted = |text: &str| Line::parse_stats(text).is_some_and(|line| about.is(&line));
     let line = relay.wait_for_line(from, SOON, is_wanted).expect("counters");
     Line::parse_stats(&line).expect("a line of counters")
 }

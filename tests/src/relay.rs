@@ -114,7 +114,7 @@ impl RelayProcess {
         self.memory_kib("VmHWM:")
     }
 
-    /// A line of proc_pid_status(5).
+    /// A line of `proc_pid_status(5)`.
     fn memory_kib(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).context("it does not run")?;
         let value = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));

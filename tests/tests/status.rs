@@ -8,7 +8,11 @@ mod ending;
 mod opening;
 #[path = "status/pressure.rs"]
 mod pressure;
+#[path = "status/reload.rs"]
+mod reload;
 #[path = "status/rig.rs"]
 mod rig;
 #[path = "status/smuggling.rs"]
 mod smuggling;
+#[path = "status/sources.rs"]
+mod sources;

@@ -49,8 +49,12 @@ fn refused(driver: &str) {
     let path = rig::start(driver);
     let syslog = Syslog::start(&path.ground.lab.blue);
     let syslog_red = Syslog::start(&path.ground.lab.red);
+    // Nobody answers before the client is there.
+    let silence = Silence::begin(&path.ground.lab.server, PORT);
     let client = rig::connect(&path.ground, PORT);
     let source = client.local_addr().unwrap().to_string();
+    silence.wait_tried();
+    silence.end();
     assert_eq!(rig::end_of(&path, &client), End::Reset);
     rig::wait_logged(&path.blue, &["RED cannot connect", &source, "stream1"]);
     rig::wait_logged(&path.red, &["cannot be delivered", "refused", "stream1"]);

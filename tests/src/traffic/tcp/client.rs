@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{CHUNK, SOON, pattern};
 use crate::{Host, sys};
@@ -57,6 +57,20 @@ pub fn end_of(mut connection: &TcpStream) -> Result<End> {
         Ok(len) => bail!("{len} bytes came instead of the end"),
         Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(End::Reset),
         Err(error) => Err(error).context("no end"),
+    }
+}
+
+/// Connects to somebody who resets the connection at once, perhaps before it can be used; an error when that does not come.
+pub fn turned_away(host: &Host, to: impl Into<SocketAddr>) -> Result<()> {
+    let to = to.into();
+    match host.run(|| TcpStream::connect_timeout(&to, SOON))? {
+        Ok(connection) => {
+            let end = end_of(&connection)?;
+            ensure!(end == End::Reset, "ended in order");
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
+        Err(error) => Err(error).context("no connection"),
     }
 }
 

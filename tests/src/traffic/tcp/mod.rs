@@ -5,7 +5,7 @@
 mod client;
 mod destination;
 
-pub use client::{End, connect, end_of, is_open, reset, send, send_on};
+pub use client::{End, connect, end_of, is_open, reset, send, send_on, turned_away};
 pub use destination::{Arrived, Destination, Server, expect, read_all, read_on};
 
 use std::time::Duration;

@@ -85,8 +85,8 @@ fn a_destination_that_half_closes_still_takes_everything() {
 }
 
 /// Small buffers everywhere behind BLUE, so that [`FITS_INTO_BLUE`] does not fit into them, and a large one in front of it.
-fn narrow(site: Site) -> Path5 {
-    let ground = rig::ground(&site);
+fn narrow(site: &Site) -> Path5 {
+    let ground = rig::ground(site);
     ground.lab.blue.sysctl("net/ipv4/tcp_rmem", "4096 4194304 6291456").unwrap();
     for host in [&ground.lab.red, &ground.lab.server] {
         for buffer in ["tcp_wmem", "tcp_rmem"] {
@@ -100,7 +100,7 @@ fn narrow(site: Site) -> Path5 {
 #[test]
 fn the_end_comes_after_everything_was_delivered() {
     require_root!();
-    let path = narrow(rig::site("xdp").stream(rig::stream(1, PORT).line("buffer = \"64KiB\"")));
+    let path = narrow(&rig::site("xdp").stream(rig::stream(1, PORT).line("buffer = \"64KiB\"")));
     let destination = rig::destination(&path.ground);
     let (mut client, connection) = session(&path, &destination, 1);
     // All of it is in BLUE's kernel or beyond when this returns.
@@ -157,7 +157,7 @@ fn a_client_that_resets_while_it_is_held_frees_its_place() {
 #[test]
 fn a_client_that_resets_while_it_is_stalled_frees_its_place() {
     require_root!();
-    let path = narrow(rig::site("xdp").stream(rig::stream(1, PORT).line("buffer = \"64KiB\"")));
+    let path = narrow(&rig::site("xdp").stream(rig::stream(1, PORT).line("buffer = \"64KiB\"")));
     let destination = rig::destination(&path.ground);
     let (mut client, stalled) = session(&path, &destination, 1);
     fill(&path, &mut client);
@@ -190,7 +190,7 @@ fn fill(path: &Path5, client: &mut TcpStream) {
 fn a_stalled_session_does_not_end_as_if_it_were_idle() {
     require_root!();
     let stream = rig::stream(1, PORT).line("buffer = \"64KiB\"").line("idle = \"1s\"");
-    let path = narrow(rig::site("xdp").stream(stream));
+    let path = narrow(&rig::site("xdp").stream(stream));
     let destination = rig::destination(&path.ground);
     let (mut client, stalled) = session(&path, &destination, 1);
     fill(&path, &mut client);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::path::Path5;
-use lab::traffic::tcp::{self, Destination, End, read_all, send_on};
+use lab::traffic::tcp::{Destination, End, read_all, send_on};
 use lab::{Loss, Stream, address, require_root};
 
 use super::rig::{self, PORT};

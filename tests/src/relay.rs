@@ -104,6 +104,23 @@ impl RelayProcess {
         self.child.id()
     }
 
+    /// Memory that it has now (resident), KiB.
+    pub fn resident_kib(&self) -> Result<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// The most that it ever had, KiB.
+    pub fn resident_peak_kib(&self) -> Result<u64> {
+        self.memory_kib("VmHWM:")
+    }
+
+    /// A line of `proc_pid_status(5)`.
+    fn memory_kib(&self, name: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).context("it does not run")?;
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
+        value.and_then(|value| value.parse().ok()).with_context(|| format!("no {name} in {status}"))
+    }
+
     /// Whether it still runs.
     pub fn is_running(&self) -> bool {
         self.child.is_running()

@@ -28,9 +28,18 @@ impl Line {
         self.values.iter().filter(|(key, _)| belongs(key)).filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
     }
 
+    /// Reads a `stats` line, which has the same keys as a `summary`.
+    pub fn parse_stats(text: &str) -> Option<Self> {
+        Self::parse_after("stats ", text)
+    }
+
     fn parse(text: &str) -> Option<Self> {
+        Self::parse_after("summary ", text)
+    }
+
+    fn parse_after(word: &str, text: &str) -> Option<Self> {
         let (_, pairs) =
-            text.split_once("summary ").filter(|(before, _)| before.is_empty() || before.ends_with([' ', ':']))?;
+            text.split_once(word).filter(|(before, _)| before.is_empty() || before.ends_with([' ', ':']))?;
         let values: BTreeMap<_, _> = words(pairs)
             .iter()
             .filter_map(|word| word.split_once('='))

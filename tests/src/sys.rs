@@ -147,6 +147,21 @@ pub(crate) fn set_socket_option(socket: impl AsFd, option: i32, value: i32) -> i
     })
 }
 
+/// Has a TCP socket's close reset the connection: `SO_LINGER` of zero, see socket(7).
+pub(crate) fn reset_when_closed(socket: impl AsFd) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the option's value is a `linger` that outlives the call, and its size is given.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    })
+}
+
 /// Datagrams that the kernel dropped at this socket, its buffer being full: the counter behind `SO_RXQ_OVFL`,
 /// read through `SO_MEMINFO` because that also tells of drops after the last datagram that was received.
 pub(crate) fn socket_drops(socket: impl AsFd) -> io::Result<u64> {

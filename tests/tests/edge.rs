@@ -20,7 +20,5 @@ mod rig;
 mod sources;
 #[path = "edge/start.rs"]
 mod start;
-#[path = "edge/syslog.rs"]
-mod syslog;
 #[path = "edge/zone.rs"]
 mod zone;

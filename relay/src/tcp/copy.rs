@@ -13,6 +13,7 @@ use super::feed::{FeedSender, Piece};
 use super::inflow::{Arrived, WayEnd};
 use super::peer::Peer;
 use super::reporter::Reporter;
+use super::socket::lost;
 use crate::session::SessionId;
 
 /// Asked for at once of a session that says little: an idle one costs no more.
@@ -55,10 +56,19 @@ pub async fn read_in(
 ) -> Result<(), Broken> {
     let mut buffer = BytesMut::new();
     let (mut sent_bytes, mut wanted_bytes) = (0, READ_BYTES_MIN);
+    // At work until the other end has confirmed its end: that is not known here.
+    activity.begin();
     loop {
-        let room_bytes = usize::try_from(peer.room(sent_bytes).await).unwrap_or(usize::MAX);
+        let room_bytes = tokio::select! {
+            biased;
+            room_bytes = peer.room(sent_bytes) => usize::try_from(room_bytes).unwrap_or(usize::MAX),
+            // While nothing is read, only this tells that nobody is there any more.
+            error = lost(socket.as_ref()) => return Err(error.into()),
+        };
+        activity.rest();
         // Before there is a buffer: idle sessions have none.
         socket.readable().await?;
+        activity.begin();
         buffer.reserve(wanted_bytes);
         let bytes = socket.read_buf(&mut (&mut buffer).limit(room_bytes.min(wanted_bytes))).await?;
         wanted_bytes = next_read(wanted_bytes, bytes);
@@ -98,7 +108,9 @@ pub async fn write_out(
         // The lane has dropped the session. If that has a reason, the peer knows it, and that it is over is noticed there.
         match arrived.next().await.ok_or(Broken::Stopping)? {
             Arrived::Data(bytes) => {
+                activity.begin();
                 socket.write_all(&bytes).await?;
+                activity.rest();
                 activity.touch();
                 arrived.taken(bytes.len());
                 if let Some(reporter) = reporter {

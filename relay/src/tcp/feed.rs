@@ -384,32 +384,4 @@ impl Live {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn is_readable(feed: &Feed) -> bool {
-        crate::xsk::wait_readable(&[feed.as_fd()], Duration::ZERO).expect("a socket")
-    }
-
-    #[test]
-    fn a_piece_wakes_a_sleeper_once_and_nobody_else() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let (sender, mut feed) = feed(Carries::Everything).expect("two sockets");
-        let id = [7; 16];
-        assert!(runtime.block_on(sender.send(0, id, Piece::Opened)));
-        assert!(!is_readable(&feed), "the lane is awake");
-        assert!(!feed.fall_asleep(), "there is a piece");
-        assert!(feed.queue.try_recv().is_ok());
-        for _ in 0..3 {
-            assert!(feed.fall_asleep());
-            assert!(runtime.block_on(sender.send(0, id, Piece::Close)));
-            assert!(is_readable(&feed));
-            feed.wake_up();
-            assert!(!is_readable(&feed), "a ring is heard once");
-            assert!(feed.queue.try_recv().is_ok());
-            assert!(feed.fall_asleep());
-            feed.wake_up();
-        }
-    }
-}
+mod tests;

@@ -34,5 +34,5 @@ pub use feed::{Carries, Feed, FeedSender, Piece, feed};
 pub use inflow::{Arrived, Fate, Inflow, Memory, Way, WayEnd, way};
 pub use peer::Peer;
 pub use reporter::Reporter;
-pub use socket::{end_in_order, keep_alive, reset_when_dropped};
+pub use socket::{end_in_order, keep_alive, lost, reset_when_dropped};
 pub use windows::{Window, Windows};

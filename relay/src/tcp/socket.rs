@@ -1,8 +1,10 @@
 //! Settings of a session's socket.
 
+use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// After a first question that was not answered: more of them, this far apart.
@@ -26,4 +28,19 @@ pub fn reset_when_dropped(stream: &TcpStream) {
 /// Everything has come and gone: the connection ends in order when it is dropped.
 pub fn end_in_order(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(None);
+}
+
+/// Waits until the connection has failed, because its peer has reset it or does not answer any more. For whoever does not
+/// read it at the moment.
+pub async fn lost(stream: &TcpStream) -> io::Error {
+    loop {
+        match stream.ready(Interest::ERROR).await {
+            Err(error) => return error,
+            Ok(ready) if ready.is_error() => {
+                let why = stream.take_error().ok().flatten();
+                return why.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
+            }
+            Ok(_) => {}
+        }
+    }
 }

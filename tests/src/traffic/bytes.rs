@@ -40,7 +40,12 @@ pub struct ByteStream {
 impl ByteStream {
     /// The stream of this seed, at its beginning; its first byte is `seed`.
     pub fn new(seed: u8) -> Self {
-        Self { place: place_of(seed) }
+        Self::at(seed, 0)
+    }
+
+    /// The same from byte number `from` on.
+    pub fn at(seed: u8, from: u64) -> Self {
+        Self { place: (place_of(seed) + (from % PERIOD as u64) as usize) % PERIOD }
     }
 
     /// The next bytes: as many as a chunk has, or `max` if that is less.
@@ -87,6 +92,11 @@ pub struct Arrived {
 }
 
 impl Arrived {
+    /// Exactly the first `bytes` of a stream came, and their end.
+    pub fn is_whole(&self, bytes: u64) -> bool {
+        self.whole && !self.wrong && self.bytes == bytes
+    }
+
     /// Bits per second from the first byte to the last.
     pub fn bits_per_second(&self) -> f64 {
         self.bytes as f64 * 8e9 / self.last_ns.saturating_sub(self.first_ns).max(1) as f64
@@ -95,10 +105,15 @@ impl Arrived {
 
 /// Reads and checks a stream to its end, whatever that is; calls `begun` when its first bytes are here.
 pub fn receive_bytes(from: &mut impl Read, begun: impl FnOnce()) -> Arrived {
-    let mut arrived = Arrived::default();
+    receive_on(from, Arrived::default(), begun)
+}
+
+/// The same where some of the stream came `before`.
+pub fn receive_on(from: &mut impl Read, before: Arrived, begun: impl FnOnce()) -> Arrived {
+    let mut arrived = before;
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut begun = Some(begun);
-    let mut stream = ByteStream::new(0);
+    let mut stream = ByteStream::at(before.seed.unwrap_or(0), before.bytes);
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Arrived { whole: true, ..arrived },
@@ -106,8 +121,11 @@ pub fn receive_bytes(from: &mut impl Read, begun: impl FnOnce()) -> Arrived {
             Ok(len) => {
                 arrived.last_ns = sys::monotonic_ns();
                 if let Some(begun) = begun.take() {
-                    (arrived.seed, arrived.first_ns) = (Some(buffer[0]), arrived.last_ns);
-                    stream = ByteStream::new(buffer[0]);
+                    arrived.first_ns = arrived.last_ns;
+                    if arrived.seed.is_none() {
+                        arrived.seed = Some(buffer[0]);
+                        stream = ByteStream::new(buffer[0]);
+                    }
                     begun();
                 }
                 arrived.wrong |= !stream.continues_with(&buffer[..len]);

@@ -1,4 +1,5 @@
-//! Real traffic, every byte of it checked: paced datagrams that are accounted for one by one, and streams of bytes.
+//! Real traffic, every byte of it checked: paced datagrams that are accounted for one by one, streams of bytes, and, in
+//! [`tcp`], connections.
 //!
 //! A receiver knows from a seed alone what must come, so sender and receiver share nothing.
 
@@ -6,6 +7,7 @@ mod bytes;
 mod payload;
 mod receiver;
 mod sender;
+pub mod tcp;
 
 pub use bytes::{Arrived, ByteStream, CHUNK_BYTES, receive_bytes, send_bytes};
 pub use payload::HEADER_LEN;

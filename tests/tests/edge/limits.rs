@@ -3,11 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use lab::{Options, RelayProcess, Role, Site, address, require_root};
+use lab::{Options, RelayProcess, Role, Site, Syslog, address, require_root};
 
 use super::raw::{self, Wire};
 use super::rig::{ARRIVES, Rig, await_stats, client, count, crosses, numbers, server, stop, value};
-use super::syslog::Syslog;
 use lab::path::{Ground, PORT, Path5, relay};
 
 /// Two may, the third may not, until one of them has been silent for long enough.

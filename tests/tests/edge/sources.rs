@@ -3,14 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lab::{Options, Site, address, require_root};
+use lab::{Options, Site, Syslog, address, require_root};
 
 use super::raw;
 use super::rig::{
     ARRIVES, Rig, await_stats, client, client_from, count, crosses, link_count, logs, numbers, server, socket, stop,
     stream, value,
 };
-use super::syslog::Syslog;
 use lab::path::PORT;
 
 /// A second address of the client's, of which no list knows.

@@ -3,9 +3,10 @@
 use std::io::Read as _;
 use std::net::TcpStream;
 
+use lab::traffic::tcp;
 use lab::{Loss, address, require_root};
 
-use super::rig::{self, PORT, SOON, Server};
+use super::rig::{self, PORT, SOON};
 
 const PROTECTED: (&str, &str, u32) = ("0.1%", "1e-9", 4);
 
@@ -14,33 +15,15 @@ const PROTECTED: (&str, &str, u32) = ("0.1%", "1e-9", 4);
 fn a_reset_client_resets_its_destination() {
     require_root!();
     let path = rig::start("xdp", Loss::None, PROTECTED, &[]);
-    let server = Server::start(&path.ground.lab.server);
+    let server = rig::serve(&path.ground.lab.server);
     let mut client = rig::connect(&path).unwrap();
     rig::send(&mut client, 1, 1000).unwrap();
     server.wait_begun();
-    reset(&client);
-    drop(client);
+    tcp::reset(client).unwrap();
     let arrived = server.next();
     assert!(!arrived.whole, "{arrived:?}");
     let (_, red, log) = rig::stop(path);
     assert_eq!(red.number("sessions_aborted").unwrap(), 1, "{log}");
-}
-
-fn reset(client: &TcpStream) {
-    // SO_LINGER of zero makes its close a reset (socket(7)).
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let fd = std::os::fd::AsRawFd::as_raw_fd(client);
-    // SAFETY: the descriptor is open, and the option's value is a `linger` of the length given.
-    let set = unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            std::ptr::from_ref(&linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        )
-    };
-    assert_eq!(set, 0);
 }
 
 /// Beyond the promise a session ends, and the next one works.
@@ -48,7 +31,7 @@ fn reset(client: &TcpStream) {
 fn a_lost_block_resets_its_session_alone() {
     require_root!();
     let path = rig::start("xdp", Loss::None, PROTECTED, &["max_sessions = 4"]);
-    let server = Server::start(&path.ground.lab.server);
+    let server = rig::serve(&path.ground.lab.server);
     let mut hit = rig::connect(&path).unwrap();
     rig::send(&mut hit, 1, 10_000).unwrap();
     // A session whose beginning is lost is never begun.
@@ -75,13 +58,10 @@ fn a_lost_block_resets_its_session_alone() {
 fn one_session_more_than_allowed_is_refused() {
     require_root!();
     let path = rig::start("xdp", Loss::None, PROTECTED, &["max_sessions = 1"]);
-    let server = Server::start(&path.ground.lab.server);
+    let server = rig::serve(&path.ground.lab.server);
     let mut first = rig::connect(&path).unwrap();
     rig::send(&mut first, 1, 100).unwrap();
-    let mut second = rig::connect(&path).unwrap();
-    second.set_read_timeout(Some(SOON)).unwrap();
-    // Dropped at once: an end or a reset, never silence.
-    assert!(!second.read(&mut [0]).is_ok_and(|bytes| bytes > 0));
+    tcp::turned_away(&path.ground.lab.client, (address::BLUE, PORT)).unwrap();
     path.blue.wait_for_line(0, SOON, |line| line.contains("max_sessions already")).unwrap();
     drop(first);
     assert!(server.next().whole);
@@ -123,7 +103,7 @@ fn a_source_that_is_not_listed_gets_nowhere_socket() {
 fn a_removed_stream_ends_its_sessions() {
     require_root!();
     let path = rig::start("xdp", Loss::None, PROTECTED, &[]);
-    let server = Server::start(&path.ground.lab.server);
+    let server = rig::serve(&path.ground.lab.server);
     let mut client = rig::connect(&path).unwrap();
     rig::send(&mut client, 1, 1000).unwrap();
     server.wait_begun();

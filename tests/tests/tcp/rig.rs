@@ -1,20 +1,16 @@
 //! A path with one TCP stream, a server that checks what comes, and clients that send it.
 
 use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use lab::path::{Ground, Path5};
-pub use lab::traffic::send_bytes as send;
-use lab::traffic::{Arrived, receive_bytes};
+use lab::traffic::tcp;
 use lab::{Host, Loss, Options, Site, Stream, address};
+
+pub use lab::traffic::tcp::{SOON, Server, send};
 
 /// The stream's port, on BLUE and on the server.
 pub const PORT: u16 = 5140;
-/// A bound for what takes milliseconds.
-pub const SOON: Duration = Duration::from_secs(20);
 
 /// A path whose one stream is TCP, with `lines` of its own.
 pub fn start(driver: &str, loss: Loss, protection: (&str, &str, u32), lines: &[&str]) -> Path5 {
@@ -26,49 +22,17 @@ pub fn start(driver: &str, loss: Loss, protection: (&str, &str, u32), lines: &[&
     Ground::sealed(&Options { loss, ..Options::default() }, &site).start()
 }
 
-/// Accepts connections for as long as the path stands; every one that ends is told.
-pub struct Server {
-    begun: Receiver<()>,
-    arrived: Receiver<Arrived>,
-    _accepts: JoinHandle<()>,
-}
-
-impl Server {
-    pub fn start(host: &Host) -> Self {
-        let listener = host.run(|| TcpListener::bind((address::SERVER, PORT))).unwrap().unwrap();
-        let (tell_begun, begun) = channel();
-        let (tell, arrived) = channel();
-        let accepts = std::thread::spawn(move || {
-            for connection in listener.incoming().map_while(Result::ok) {
-                let (tell_begun, tell) = (tell_begun.clone(), tell.clone());
-                std::thread::spawn(move || {
-                    // Nobody listens in tests that do not care.
-                    let _ = tell.send(receive_bytes(&mut &connection, || {
-                        let _ = tell_begun.send(());
-                    }));
-                });
-            }
-        });
-        Self { begun, arrived, _accepts: accepts }
-    }
-
-    /// Waits for the first bytes of the next connection.
-    pub fn wait_begun(&self) {
-        self.begun.recv_timeout(SOON).expect("a connection begins");
-    }
-
-    /// The next connection that ends.
-    pub fn next(&self) -> Arrived {
-        self.arrived.recv_timeout(SOON).expect("a connection ends")
-    }
+/// A server for the stream.
+pub fn serve(host: &Host) -> Server {
+    Server::start(host, (address::SERVER, PORT))
 }
 
 /// Connects to BLUE's port from the client host.
 pub fn connect(path: &Path5) -> io::Result<TcpStream> {
-    path.ground.lab.client.run(|| TcpStream::connect_timeout(&(address::BLUE, PORT).into(), SOON)).unwrap()
+    tcp::connect(&path.ground.lab.client, (address::BLUE, PORT)).map_err(io::Error::other)
 }
 
-/// Sends `bytes` of the seed's stream over a connection of its own and ends it in order.
+/// Sends `bytes` of the pattern over a connection of its own and ends it in order.
 pub fn send_whole(path: &Path5, seed: u8, bytes: u64) {
     let mut connection = connect(path).expect("BLUE accepts");
     send(&mut connection, seed, bytes).expect("BLUE reads");

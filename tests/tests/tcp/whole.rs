@@ -2,14 +2,14 @@
 
 use lab::{Loss, require_root};
 
-use super::rig::{self, Server};
+use super::rig;
 
 /// Long enough to fill every queue and to take hundreds of blocks.
 const BYTES: u64 = 40 << 20;
 
 fn whole(driver: &str, loss: Loss, protection: (&str, &str, u32)) {
     let path = rig::start(driver, loss, protection, &[]);
-    let server = Server::start(&path.ground.lab.server);
+    let server = rig::serve(&path.ground.lab.server);
     rig::send_whole(&path, 7, BYTES);
     let arrived = server.next();
     let (blue, red, log) = rig::stop(path);
@@ -49,7 +49,7 @@ fn a_hundred_connections_at_once_keep_apart() {
     const CLIENTS: u8 = 100;
     require_root!();
     let path = rig::start("xdp", Loss::percent(1.0), ("1%", "1e-9", 0), &["max_sessions = 128"]);
-    let server = Server::start(&path.ground.lab.server);
+    let server = rig::serve(&path.ground.lab.server);
     std::thread::scope(|scope| {
         for seed in 0..CLIENTS {
             let path = &path;
@@ -76,7 +76,7 @@ fn a_hundred_connections_at_once_keep_apart() {
 fn a_reload_interrupts_nobody() {
     require_root!();
     let path = rig::start("xdp", Loss::None, ("0.1%", "1e-9", 4), &["max_sessions = 4"]);
-    let server = Server::start(&path.ground.lab.server);
+    let server = rig::serve(&path.ground.lab.server);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| rig::send_whole(&path, 3, BYTES));
         server.wait_begun();

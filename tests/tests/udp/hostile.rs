@@ -92,12 +92,6 @@ fn attack(random: &mut Random, packet: &[u8], foreign: &Sealer) -> Attack {
     (with_frame(packet, &frame), reason)
 }
 
-fn resident_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
 /// Injects `count` attacks made of `recorded`; what was injected, by reason.
 fn inject(
     to: &Tap,
@@ -134,11 +128,11 @@ fn hostile_link(driver: &str, encapsulated_noise: bool) {
     let foreign = Sealer::new(&LinkKey::sealed([9; 32]), Direction::Forward, epoch + 1);
     let mut random = Random(0x5eed);
     let mut injected = inject(&to, &mut random, &recorded, &foreign, 2_000);
-    let before_kib = resident_kib(path.red.id());
+    let before_kib = path.red.resident_kib().unwrap();
     for (reason, count) in inject(&to, &mut random, &recorded, &foreign, 20_000) {
         *injected.entry(reason).or_default() += count;
     }
-    let growth_kib = resident_kib(path.red.id()).saturating_sub(before_kib);
+    let growth_kib = path.red.resident_kib().unwrap().saturating_sub(before_kib);
     if encapsulated_noise {
         // Not even frames: other ports, other protocols, no headers at all.
         for index in 0..1_000 {

@@ -10,7 +10,7 @@ use tokio::net::tcp::WriteHalf;
 
 use crate::host::Clock;
 use crate::session::{SessionId, SharedRate};
-use crate::tcp::{Activity, Broken, FeedSender, Peer, Piece, Reporter, WayEnd, read_in, write_out};
+use crate::tcp::{Activity, Broken, FeedSender, Peer, Piece, Reporter, WayEnd, lost, read_in, write_out};
 
 /// A client's session.
 pub struct Connection {
@@ -54,7 +54,7 @@ pub enum Outcome {
 impl Connection {
     /// Carries everything that the client sends, and what it is answered, until both have ended or one is broken off.
     pub async fn carry(mut self, client: &mut TcpStream) -> Outcome {
-        let outcome = match self.open().await {
+        let outcome = match self.open(client).await {
             None => self.exchange(client).await.map_or_else(Outcome::Broken, |()| Outcome::Ended),
             Some(refused) => refused,
         };
@@ -65,7 +65,7 @@ impl Connection {
     }
 
     /// Has RED open the session; with a return link, waits for its answer.
-    async fn open(&self) -> Option<Outcome> {
+    async fn open(&self, client: &TcpStream) -> Option<Outcome> {
         let open = Piece::Open { origin: self.origin, answered: self.open_timeout.is_some() };
         self.feed.send(self.slot, self.id, open).await;
         if let Some((_, reporter)) = &self.answers {
@@ -73,7 +73,11 @@ impl Connection {
             reporter.tell(crate::wire::Standing::Good).await;
         }
         let open_timeout = self.open_timeout?;
-        match tokio::time::timeout(open_timeout, self.peer.opened()).await {
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(open_timeout, self.peer.opened()) => answer,
+            error = lost(client) => return Some(Outcome::Broken(error.into())),
+        };
+        match answer {
             Ok(true) => {
                 self.feed.send(self.slot, self.id, Piece::Opened).await;
                 None
@@ -102,7 +106,10 @@ impl Connection {
             biased;
             why = peer.failed() => Err(Broken::Given(why)),
             done = async { tokio::try_join!(inward, outward) } => done.map(drop),
-            () = activity.ceases(self.idle) => {
+            nothing_lost = activity.ceases(self.idle) => {
+                if !nothing_lost {
+                    return Err(Broken::Idle);
+                }
                 feed.send(self.slot, self.id, Piece::Close).await;
                 Ok(())
             }

@@ -216,7 +216,7 @@ impl Delivery {
             biased;
             why = self.peer.failed() => Err(Broken::Given(why)),
             done = exchanging => done,
-            () = activity.ceases(self.rules.idle) => Err(Broken::Idle),
+            _ = activity.ceases(self.rules.idle) => Err(Broken::Idle),
         }
     }
 }

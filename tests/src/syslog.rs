@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use lab::Host;
+use crate::Host;
 
 /// Messages are read from its socket when asked for.
+#[derive(Debug)]
 pub struct Syslog {
     socket: UdpSocket,
 }
@@ -14,6 +15,7 @@ impl Syslog {
     /// Where relays on the same host find it.
     pub const TARGET: &str = "udp://127.0.0.1:5514";
 
+    /// On `host`, for relays there.
     pub fn start(host: &Host) -> Self {
         let socket = host.run(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 5514))).expect("the host").expect("the port");
         Self { socket }

@@ -1,0 +1,145 @@
+//! Feeds: whom they wake, and what they put into a link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::fec::{Encoder, Protection, RepairTable, Scheme};
+use crate::link::memory::{Faults, MemoryLink};
+use crate::link::{
+    Claim, Delivery, Receiver, ReceiverChannel, ReceiverConfig, RxPort as _, SenderChannel, SenderConfig, Settled, Sink,
+};
+use crate::wire::{Direction, FRAME_OVERHEAD, LinkKey};
+
+fn is_readable(feed: &Feed) -> bool {
+    crate::xsk::wait_readable(&[feed.as_fd()], Duration::ZERO).expect("a socket")
+}
+
+#[test]
+fn a_piece_wakes_a_sleeper_once_and_nobody_else() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (sender, mut feed) = feed(Carries::Everything).expect("two sockets");
+    let id = [7; 16];
+    assert!(runtime.block_on(sender.send(0, id, Piece::Opened)));
+    assert!(!is_readable(&feed), "the lane is awake");
+    assert!(!feed.fall_asleep(), "there is a piece");
+    assert!(feed.queue.try_recv().is_ok());
+    for _ in 0..3 {
+        assert!(feed.fall_asleep());
+        assert!(runtime.block_on(sender.send(0, id, Piece::Close)));
+        assert!(is_readable(&feed));
+        feed.wake_up();
+        assert!(!is_readable(&feed), "a ring is heard once");
+        assert!(feed.queue.try_recv().is_ok());
+        assert!(feed.fall_asleep());
+        feed.wake_up();
+    }
+}
+
+const SYMBOL_BYTES: u16 = 1424;
+const CHANNEL: u16 = 1;
+/// Far above every clock of a block.
+const BLOCK_NS: Nanos = 100_000_000;
+
+#[derive(Default)]
+struct Kinds(Vec<RecordType>);
+
+impl Sink for Kinds {
+    fn record(&mut self, delivery: &Delivery<'_>) {
+        self.0.push(delivery.head.kind);
+    }
+    fn settled(&mut self, _: &Settled) {}
+    fn new_epoch(&mut self, _: u32) {}
+    fn stream_mismatch(&mut self, _: u16, _: u8, _: Option<u8>) {}
+    fn tables_differ(&mut self, _: u64) {}
+    fn stopping(&mut self) {}
+}
+
+fn link_sender() -> link::Sender<MemoryLink> {
+    let frame_bytes = usize::from(SYMBOL_BYTES) + FRAME_OVERHEAD;
+    let config = SenderConfig {
+        lane: 0,
+        epoch: 1,
+        direction: Direction::Return,
+        key: LinkKey::unsealed(),
+        symbol_bytes: SYMBOL_BYTES,
+        heartbeat_ns: BLOCK_NS,
+        rate: None,
+    };
+    let none = Protection::Share { repair: 0.0, repair_min: 0 };
+    let channel = SenderChannel {
+        channel: CHANNEL,
+        stream_type: 2,
+        scheme: Scheme::None,
+        block_symbols: 16,
+        flush_ns: 1,
+        deadline_ns: 1,
+        repair: Arc::new(RepairTable::new(Scheme::None, none, 16).expect("possible")),
+    };
+    let mut sender = link::Sender::new(config, MemoryLink::new(frame_bytes, 10_000, Faults::default(), 1));
+    sender.set_channels(0, vec![channel], Encoder::new(&[]));
+    sender
+}
+
+/// Everything that arrives at the other end, by type.
+fn arrived(sender: &mut link::Sender<MemoryLink>) -> Vec<RecordType> {
+    sender.poll(BLOCK_NS).expect("memory");
+    let mut receiver = Receiver::new(ReceiverConfig {
+        key: LinkKey::unsealed(),
+        direction: Direction::Return,
+        epoch_min: 0,
+        packet_floors: Vec::new(),
+        claim: Claim::first(),
+        symbol_bytes: SYMBOL_BYTES,
+        hold_ns: BLOCK_NS,
+        pool_bytes: 1 << 20,
+    });
+    receiver.set_channels(&[ReceiverChannel { channel: CHANNEL, stream_type: 2, ordered: true }]);
+    let mut kinds = Kinds::default();
+    let received = sender.port_mut().receive(usize::MAX, &mut |frame| receiver.frame(0, frame, &mut kinds));
+    assert!(received.expect("memory") > 0);
+    kinds.0
+}
+
+/// What comes of every piece that there is, of two heartbeats and of the host's stop.
+fn carried(carries: Carries) -> (Vec<RecordType>, u64) {
+    let status = Status { standing: Standing::Good, window_bytes: 1, consumed_bytes: 2 };
+    let origin = Some(SocketAddr::from(([192, 0, 2, 1], 3)));
+    let pieces = || {
+        [
+            Piece::Open { origin, answered: true },
+            Piece::Opened,
+            Piece::Data(Bytes::from_static(b"smuggled")),
+            Piece::Status(status),
+            Piece::Answer(status),
+            Piece::Close,
+            Piece::Abort,
+        ]
+    };
+    let (to_lane, mut feed) = feed(carries).expect("two sockets");
+    let (mut sender, counters) = (link_sender(), SendStream::default());
+    // Each alone, so that no other has begun or ended its session, and all one after another.
+    let alone = (1..).zip(pieces()).map(|(number, piece)| ([number; 16], piece));
+    let together = pieces().map(|piece| ([99; 16], piece));
+    for (id, piece) in alone.chain(together) {
+        to_lane.try_send(0, id, piece);
+    }
+    while feed.pump(0, &mut sender, |_| Some((0, &counters))) {}
+    let mut mark = |head: &RecordHead, payload: &[u8]| sender.push(0, 0, head, payload).is_ok();
+    feed.marks(|_, head, payload| mark(head, payload));
+    feed.abort_all();
+    feed.marks(|_, head, payload| mark(head, payload));
+    (arrived(&mut sender), counters.refused.of(SendRefused::StatusOnly).get())
+}
+
+#[test]
+fn a_feed_of_statuses_puts_nothing_else_into_the_link() {
+    let (kinds, refused) = carried(Carries::StatusOnly);
+    assert!(kinds.len() > 4 && kinds.iter().all(|kind| *kind == RecordType::Status), "{kinds:?}");
+    assert_eq!(refused, 2 * 4, "opens, bytes, closes and aborts");
+    let (kinds, refused) = carried(Carries::Everything);
+    for kind in [RecordType::Open, RecordType::Data, RecordType::Close, RecordType::Abort, RecordType::Mark] {
+        assert!(kinds.contains(&kind), "{kind:?} is not among {kinds:?}");
+    }
+    assert_eq!(refused, 0);
+}

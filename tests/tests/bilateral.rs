@@ -1,0 +1,11 @@
+//! TCP both ways over two one-way links, and what holds for every kind of TCP stream: crowds, storms, and who shows the
+//! client's address.
+
+#[path = "bilateral/ends.rs"]
+mod ends;
+#[path = "bilateral/pattern.rs"]
+mod pattern;
+#[path = "bilateral/rig.rs"]
+mod rig;
+#[path = "bilateral/whole.rs"]
+mod whole;

@@ -3,6 +3,8 @@
 
 #[path = "bilateral/ends.rs"]
 mod ends;
+#[path = "bilateral/identity.rs"]
+mod identity;
 #[path = "bilateral/pattern.rs"]
 mod pattern;
 #[path = "bilateral/rig.rs"]

@@ -1,6 +1,8 @@
 //! TCP both ways over two one-way links, and what holds for every kind of TCP stream: crowds, storms, and who shows the
 //! client's address.
 
+#[path = "bilateral/crowd.rs"]
+mod crowd;
 #[path = "bilateral/ends.rs"]
 mod ends;
 #[path = "bilateral/identity.rs"]
@@ -9,5 +11,7 @@ mod identity;
 mod pattern;
 #[path = "bilateral/rig.rs"]
 mod rig;
+#[path = "bilateral/storm.rs"]
+mod storm;
 #[path = "bilateral/whole.rs"]
 mod whole;

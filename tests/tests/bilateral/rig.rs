@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use lab::path::{Ground, Path5};
-use lab::{Loss, Options, RelayProcess, Site, Stream, address};
+use lab::{Host, Loss, Options, RelayProcess, Site, Stream, address};
 use relay::telemetry::report::{Line, Occasion};
 
 /// The stream's port, on BLUE and on the server.
@@ -131,6 +131,12 @@ pub fn pair(path: &Path5, door: &Door) -> (TcpStream, TcpStream) {
 pub fn reset(connection: TcpStream) {
     socket2::SockRef::from(&connection).set_linger(Some(Duration::ZERO)).unwrap();
     drop(connection);
+}
+
+/// Runs many connections' tasks on one host, in one thread.
+pub fn run<F: Future<Output: Send>>(host: &Host, work: impl FnOnce() -> F + Send) -> F::Output {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    host.run(|| runtime().block_on(work())).unwrap()
 }
 
 /// Looks until `found` is there.

@@ -9,6 +9,8 @@ mod ends;
 mod identity;
 #[path = "bilateral/pattern.rs"]
 mod pattern;
+#[path = "bilateral/pressure.rs"]
+mod pressure;
 #[path = "bilateral/rig.rs"]
 mod rig;
 #[path = "bilateral/storm.rs"]

@@ -178,6 +178,22 @@ impl Counts {
     }
 }
 
+/// What a relay holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub files: usize,
+    /// Resident.
+    pub memory_kib: u64,
+}
+
+pub fn held(relay: &RelayProcess) -> Held {
+    let proc = format!("/proc/{}", relay.id());
+    let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it runs");
+    let memory_kib = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    Held { files: std::fs::read_dir(format!("{proc}/fd")).unwrap().count(), memory_kib }
+}
+
 /// Waits until everything that was sent is accounted for: sent = delivered + lost + refused, on both links.
 pub fn settle(path: &Path5) {
     for (link, sender, receiver) in [("forward", &path.blue, &path.red), ("return", &path.red, &path.blue)] {

@@ -4,13 +4,13 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use lab::path::{Path5, is_soak};
-use lab::{Host, RelayProcess, address, require_root};
+use lab::{Host, address, require_root};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::rig::{self, Door, PORT, Plan, SOON, Way};
+use super::rig::{self, Door, Held, PORT, Plan, SOON, Way};
 
 /// Connections begun at a time, this far apart: 2,000 a second.
 const GUST: u32 = 10;
@@ -75,25 +75,10 @@ async fn read_lines(listener: &TcpListener, connections: u32) -> Vec<u32> {
     times
 }
 
-/// What a relay holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
-    files: usize,
-    memory_kib: u64,
-}
-
-fn held(relay: &RelayProcess) -> Held {
-    let proc = format!("/proc/{}", relay.id());
-    let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it runs");
-    let memory_kib = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    Held { files: std::fs::read_dir(format!("{proc}/fd")).unwrap().count(), memory_kib }
-}
-
 /// Both relays once they have no more files open than before.
 fn calm(path: &Path5, before: [Held; 2]) -> [Held; 2] {
     rig::wait_for("files are closed", || {
-        let now = [held(&path.blue), held(&path.red)];
+        let now = [rig::held(&path.blue), rig::held(&path.red)];
         (now[0].files <= before[0].files && now[1].files <= before[1].files).then_some(now)
     })
 }
@@ -138,7 +123,7 @@ fn storms(way: Way) {
     let path = Plan { lines: LINES, ..Plan::new(way) }.start();
     many_ports(&path.ground.lab.client);
     many_ports(&path.ground.lab.red);
-    let before = [held(&path.blue), held(&path.red)];
+    let before = [rig::held(&path.blue), rig::held(&path.red)];
     let after = [(); 2].map(|()| {
         blow(&path);
         calm(&path, before)

@@ -150,6 +150,7 @@ impl Round {
             packet_floors: Vec::new(),
             symbol_bytes: symbol_bytes as u16,
             hold_ns: 5 * MS,
+            heartbeat_ns: 250 * MS,
             pool_bytes: 64 << 20,
         });
         receiver.set_channels(&[ReceiverChannel { channel: CHANNEL, stream_type: 1, ordered: true }]);

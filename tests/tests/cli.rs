@@ -96,6 +96,27 @@ fn check_accepts_every_ready_site_file() {
     assert!(files >= 3, "only {files} site files in config/");
 }
 
+/// Whether the second link is missing, or carries status only.
+#[test]
+fn a_bilateral_stream_without_a_full_return_link_is_refused() {
+    let folder = Folder::new("no-way-back");
+    let text = fs::read_to_string(workspace().join("config/mysql.toml")).unwrap();
+    let (before, after) = (text.find("[link.return]").unwrap(), text.find("[blue]").unwrap());
+    let without = format!("{}{}", &text[..before], &text[after..]);
+    for changed in [without, text.replace("mode = \"full\"", "mode = \"status\"")] {
+        let line = changed.lines().position(|line| line.starts_with("type = ")).unwrap() + 1;
+        let site = folder.site(|_| changed);
+        for arguments in [["check", "--config"], ["blue", "--config"], ["red", "--config"]] {
+            let output = run(arguments.map(OsStr::new).into_iter().chain([site.as_os_str()]));
+            assert_eq!(output.status.code(), Some(2));
+            let shown = err(&output);
+            for part in ["needs a full return link", &format!(":{line}:"), "add [link.return] with mode = \"full\""] {
+                assert!(shown.contains(part), "{arguments:?}: {part} is not in:\n{shown}");
+            }
+        }
+    }
+}
+
 /// As in `relay check ... 2>&1 | head -1`.
 #[test]
 fn a_reader_that_has_gone_does_not_change_the_verdict() {

@@ -71,6 +71,7 @@ pub fn start(
         packet_floors: watch.remembered().floors.clone(),
         symbol_bytes: end.symbol_bytes(),
         hold_ns: site.link.fec.hold.as_nanos() as u64,
+        heartbeat_ns: site.link.heartbeat.as_nanos() as u64,
         pool_bytes: POOL_BYTES,
     });
     receiver.set_channels(&table.return_channels());

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
+use std::net::IpAddr;
 
 use super::problem::{Class, Problem};
 use super::section::Notes;
 use super::site::{
-    Driver, Encapsulation, Endpoint, LEAST_ROOM_BYTES, ReturnMode, Role, Scheme, Site, Stream, StreamKind,
+    Driver, Encapsulation, Endpoint, Impersonate, LEAST_ROOM_BYTES, ReturnMode, Role, Scheme, Site, Stream, StreamKind,
 };
 use super::values::show_size;
 
@@ -270,6 +271,7 @@ fn one_stream(notes: &Notes, site: &Site, name: &str, stream: &Stream, found: &m
             "add [link.return] with mode = \"full\", or set type = \"tcp-unilateral\"".to_owned(),
         ));
     }
+    found.extend(shown_across_families(notes, name, stream));
     if stream.kind.is_tcp() && !stream.ordered {
         found.extend(notes.about(
             &format!("{name}.ordered"),
@@ -299,6 +301,25 @@ fn one_stream(notes: &Notes, site: &Site, name: &str, stream: &Stream, found: &m
         );
         found.extend(problem.map(Problem::warning));
     }
+}
+
+/// RED cannot connect to an IPv4 destination from an IPv6 address, nor the other way round.
+fn shown_across_families(notes: &Notes, name: &str, stream: &Stream) -> Option<Problem> {
+    let destination = stream.destination.ip();
+    let other = stream.sources.iter().find(|source| source.address.is_ipv4() != destination.is_ipv4())?;
+    // A destination that was reported already says nothing about the sources.
+    notes.place(&format!("{name}.destination_ip"))?;
+    if stream.impersonate != Impersonate::Transparent {
+        return None;
+    }
+    let family = |ip: IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    let (theirs, ours) = (family(other.address), family(destination));
+    notes.about(
+        &format!("{name}.impersonate"),
+        &format!("{other} is {theirs}, the destination is {ours}"),
+        "a client of another IP family than the destination's cannot be shown to it".to_owned(),
+        format!("list {ours} clients only, or set impersonate = \"proxy-v2\", which shows clients of both families"),
+    )
 }
 
 /// Repair symbols asked for beside a scheme that has none.

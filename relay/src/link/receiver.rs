@@ -12,8 +12,6 @@ use crate::wire::{
 
 /// A lane is silent when nothing came for so many heartbeat periods: two may be lost, three in a row hardly.
 const SILENT_HEARTBEATS: u64 = 3;
-/// Heartbeat period until one was heard: the site file's default.
-const DEFAULT_HEARTBEAT_NS: Nanos = 250_000_000;
 
 /// One stream as this side knows it. Its place in the table is its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +41,8 @@ pub struct ReceiverConfig {
     pub symbol_bytes: u16,
     /// How long stragglers are awaited after a block is known to be over.
     pub hold_ns: Nanos,
+    /// The sender's heartbeat period until one was heard, which says it: the one in this host's own site file.
+    pub heartbeat_ns: Nanos,
     /// Most memory for symbols, bytes.
     pub pool_bytes: usize,
 }
@@ -186,6 +186,7 @@ impl Receiver {
     /// A receiver with no channels yet.
     pub fn new(config: ReceiverConfig) -> Self {
         Self {
+            heartbeat_ns: config.heartbeat_ns,
             opener: Opener::new(config.key.clone(), config.direction, config.epoch_min),
             pool: Pool::new(usize::from(config.symbol_bytes), config.pool_bytes),
             config,
@@ -197,7 +198,6 @@ impl Receiver {
             lanes: Vec::new(),
             decoder: Decoder::default(),
             attention: Vec::new(),
-            heartbeat_ns: DEFAULT_HEARTBEAT_NS,
             longest_burst: 0,
             looked_at: (0, 0),
             counters: ReceiverCounters::default(),

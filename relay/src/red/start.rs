@@ -180,6 +180,7 @@ where
         packet_floors: common.remembered.floors.clone(),
         symbol_bytes: LinkEnd::forward(link, Role::Red).symbol_bytes(),
         hold_ns: link.fec.hold.as_nanos() as u64,
+        heartbeat_ns: link.heartbeat.as_nanos() as u64,
         pool_bytes: POOL_BYTES,
     });
     receiver.set_channels(common.table.channels());

@@ -193,6 +193,7 @@ impl Inflow {
         if let Some(way) = self.way.take() {
             let _ = way.pieces.send(Arrived::Close);
         }
+        self.collected = BytesMut::new();
         in_room
     }
 
@@ -248,6 +249,16 @@ mod tests {
         end.taken(6);
         assert_eq!(inflow.data(6, b"78901"), Fate::Taken);
         assert!(inflow.hand_over());
+    }
+
+    /// RED remembers sessions for seconds after their end.
+    #[test]
+    fn a_session_that_has_ended_holds_no_buffer() {
+        let (way, _end) = way(&Memory::new(1000));
+        let mut inflow = Inflow::new(way, 1000);
+        assert_eq!(inflow.data(0, b"123"), Fate::Taken);
+        assert!(inflow.close());
+        assert_eq!(inflow.collected.capacity(), 0);
     }
 
     #[test]

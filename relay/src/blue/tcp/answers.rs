@@ -172,19 +172,16 @@ impl Answers {
                 Fate::Ended => counters.refused.add(ReceiveRefused::Aborted, 1),
                 Fate::Gap(bytes) => {
                     counters.refused.add(ReceiveRefused::Aborted, 1);
-                    inflow.abandon();
-                    peer.fail(Failure::Missing(bytes));
+                    break_off(peer, Some(inflow), Failure::Missing(bytes));
                 }
             }
             return;
         }
         let missing_bytes = inflow.missing_bytes(head.sequence);
         if missing_bytes > 0 {
-            inflow.abandon();
-            peer.fail(Failure::Missing(missing_bytes));
+            break_off(peer, Some(inflow), Failure::Missing(missing_bytes));
         } else if head.flags & FLAG_ABORT != 0 {
-            inflow.abandon();
-            peer.fail(Failure::ByPeer);
+            break_off(peer, Some(inflow), Failure::ByPeer);
         } else if head.flags & FLAG_END != 0 && inflow.is_open() && !inflow.close() {
             peer.fail(Failure::Overflow);
         }
@@ -193,11 +190,14 @@ impl Answers {
 
 impl Answered {
     fn break_off(&mut self, why: Failure) {
-        if let Some(inflow) = &mut self.inflow {
-            inflow.abandon();
-        }
-        self.peer.fail(why);
+        break_off(&self.peer, self.inflow.as_mut(), why);
     }
+}
+
+/// The reason first: a connection that finds its bytes ended without one takes it that this host stops.
+fn break_off(peer: &Peer, inflow: Option<&mut Inflow>, why: Failure) {
+    peer.fail(why);
+    inflow.into_iter().for_each(Inflow::abandon);
 }
 
 impl Sink for Answers {

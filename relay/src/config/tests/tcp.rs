@@ -150,6 +150,27 @@ fn a_stream_of_unknown_type_is_not_told_to_be_udp() {
 }
 
 #[test]
+fn a_transparent_stream_has_clients_of_its_destination_s_family() {
+    let mixed = file("", "", &[("tcp-unilateral", "impersonate = \"transparent\"")])
+        .replace("[\"10.0.0.1\"]", "[\"10.0.0.1\", \"2001:db8::/32\"]");
+    let line = mixed.lines().position(|line| line.starts_with("impersonate")).unwrap() + 1;
+    let expected = (
+        line,
+        "a client of another IP family than the destination's cannot be shown to it".to_owned(),
+        "2001:db8::/32 is IPv6, the destination is IPv4".to_owned(),
+        "list IPv4 clients only, or set impersonate = \"proxy-v2\", which shows clients of both families".to_owned(),
+    );
+    assert_eq!(told(&mixed), [expected]);
+    for (from, to) in [("transparent", "proxy-v2"), ("transparent", "off"), (", \"2001:db8::/32\"", "")] {
+        assert!(parse_text(&mixed.replace(from, to)).is_ok(), "{to}");
+    }
+    let sixes = mixed.replace("\"10.0.0.1\", ", "");
+    assert!(parse_text(&sixes.replace("\"192.168.50.25\"", "\"2001:db8:1::1\"")).is_ok());
+    let found = errors(&mixed.replace("192.168.50.25", "nowhere"));
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
 fn a_reload_takes_over_streams_and_buffers_but_not_the_return_link() {
     let text = GOOD
         .replace("\"5s\"", "\"6s\"")

@@ -136,3 +136,15 @@ fn a_silent_lane_gives_up_what_it_holds() {
     let silent = last + 3 * world.plan.heartbeat_ns;
     assert_eq!(came_at(&world)[1..], [(silent, 2), (silent, 3), (silent, 4)]);
 }
+
+/// Before the first heartbeat nothing tells the sender's period but the receiver's own settings.
+#[test]
+fn a_slow_sender_is_not_silent_before_its_first_heartbeat() {
+    let mut world = world(&Plan { heartbeat_ns: 5 * SECOND, ..Plan::bare(9) });
+    lose_the_second(&mut world);
+    let last = world.now;
+    world.set_faults(Faults::down());
+    world.pass(20 * SECOND);
+    let silent = last + 3 * world.plan.heartbeat_ns;
+    assert_eq!(came_at(&world)[1..], [(silent, 2), (silent, 3), (silent, 4)]);
+}

@@ -161,6 +161,7 @@ impl Plan {
             packet_floors,
             symbol_bytes: self.symbol_bytes,
             hold_ns: self.hold_ns,
+            heartbeat_ns: self.heartbeat_ns,
             pool_bytes: self.pool_bytes,
         });
         receiver.set_channels(&self.receiver_channels());

@@ -49,7 +49,7 @@ async fn connect_as(client: SocketAddr, destination: SocketAddr) -> io::Result<T
 }
 
 fn with_hint(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{error}: impersonate = \"transparent\" needs CAP_NET_ADMIN"))
+    io::Error::new(error.kind(), format!("{error}: impersonate = \"transparent\" needs CAP_NET_ADMIN or CAP_NET_RAW"))
 }
 
 /// Addresses of both ends, in the destination's terms: source and destination must be of one family, so that where they are

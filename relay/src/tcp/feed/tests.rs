@@ -92,6 +92,7 @@ fn arrived(sender: &mut link::Sender<MemoryLink>) -> Vec<RecordType> {
         claim: Claim::first(),
         symbol_bytes: SYMBOL_BYTES,
         hold_ns: BLOCK_NS,
+        heartbeat_ns: BLOCK_NS,
         pool_bytes: 1 << 20,
     });
     receiver.set_channels(&[ReceiverChannel { channel: CHANNEL, stream_type: 2, ordered: true }]);

@@ -25,6 +25,8 @@ struct Session {
     inflow: Option<Inflow>,
     /// On the clock of the time that BLUE was heard for.
     ended_at: Nanos,
+    /// Counted as broken off.
+    counted: bool,
 }
 
 /// What a record is about.
@@ -69,7 +71,7 @@ impl Sessions {
             Vacant(_) => None,
         };
         let Some(session) = session else { return self.disown(delivery) };
-        if session.is_open() && session.peer.has_failed() {
+        if session.has_failed_uncounted() {
             // Its delivery has said why.
             scene.count_aborted(session);
         }
@@ -123,9 +125,15 @@ impl Sessions {
     }
 
     /// Forgets sessions that ended so long ago that BLUE does not repeat their end any more.
-    pub fn sweep(&mut self, heard: &HeardTime) {
-        // A task that still runs holds the peer.
-        let runs = |session: &Session| session.is_open() || Arc::strong_count(&session.peer) > 1;
+    pub fn sweep(&mut self, heard: &HeardTime, table: &Table) {
+        for (id, session) in self.by_id.iter_mut().filter(|(_, session)| session.has_failed_uncounted()) {
+            // Everything had come, and nothing is heard of it any more.
+            if let Some((entry, counters)) = counted(table, session.slot, self.lane) {
+                Scene { now: session.ended_at, id: *id, entry, counters, notices: &self.notices }
+                    .count_aborted(session);
+            }
+        }
+        let runs = |session: &Session| session.is_open() || session.is_being_delivered();
         self.by_id.retain(|_, session| runs(session) || heard.remembers(session.ended_at, 0));
     }
 
@@ -170,7 +178,7 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
     let known = rules.impersonate == Impersonate::Off || client.is_some();
     let peer =
         Arc::new(if deliveries.returns().is_some() && rules.bilateral { Peer::unheard() } else { Peer::unhearable() });
-    let mut session = Session { slot: delivery.slot, peer, inflow: None, ended_at: now };
+    let mut session = Session { slot: delivery.slot, peer, inflow: None, ended_at: now, counted: false };
     if delivery.head.sequence != 0 || !known {
         return session;
     }
@@ -195,6 +203,15 @@ impl Session {
     /// Are more of its bytes expected?
     fn is_open(&self) -> bool {
         self.inflow.as_ref().is_some_and(Inflow::is_open)
+    }
+
+    /// Does its delivery still run? Its task holds the peer.
+    fn is_being_delivered(&self) -> bool {
+        Arc::strong_count(&self.peer) > 1
+    }
+
+    fn has_failed_uncounted(&self) -> bool {
+        !self.counted && self.peer.has_failed()
     }
 }
 
@@ -224,8 +241,7 @@ impl Scene<'_> {
     fn mark(&self, session: &mut Session, head: RecordHead) {
         let Some(inflow) = session.inflow.as_mut().filter(|inflow| inflow.is_open()) else {
             if head.flags & FLAG_ABORT != 0 {
-                // It goes on the other way.
-                session.peer.fail(Failure::ByPeer);
+                self.abort(session, Failure::ByPeer);
             }
             return;
         };
@@ -244,20 +260,21 @@ impl Scene<'_> {
 
     /// Breaks a session off; says why, and counts it once.
     fn abort(&self, session: &mut Session, why: Failure) {
-        if session.is_open() {
-            self.count_aborted(session);
-            let (stream, id) = (self.entry.name.clone(), session::display(self.id).to_string());
-            // A full queue means that the log is behind already; the counters have it.
-            let _ = self.notices.try_send(Notice::SessionAborted { stream, session: id, why });
-        } else if !self.entry.tcp.bilateral {
+        let answers = self.entry.tcp.bilateral && session.is_being_delivered() && !session.peer.has_failed();
+        if !session.is_open() && !answers {
             // Everything has come; what still waits for the destination goes there.
             return;
         }
+        self.count_aborted(session);
+        let (stream, id) = (self.entry.name.clone(), session::display(self.id).to_string());
+        // A full queue means that the log is behind already; the counters have it.
+        let _ = self.notices.try_send(Notice::SessionAborted { stream, session: id, why });
         session.peer.fail(why);
     }
 
     fn count_aborted(&self, session: &mut Session) {
-        self.counters.sessions_aborted.add(1);
+        self.counters.sessions_aborted.add(u64::from(!session.counted));
+        session.counted = true;
         session.ended_at = self.now;
         if let Some(inflow) = &mut session.inflow {
             inflow.abandon();

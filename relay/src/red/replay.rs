@@ -123,7 +123,7 @@ impl Receives for Replay {
         self.sessions.send_waiting(&self.table);
         if self.sessions.heard.look(now, heard_at, heartbeat_ns) {
             self.sessions.sweep(&self.table);
-            self.tcp.sweep(&self.sessions.heard);
+            self.tcp.sweep(&self.sessions.heard, &self.table);
         }
     }
 

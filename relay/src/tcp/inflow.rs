@@ -186,15 +186,14 @@ impl Inflow {
         in_room
     }
 
-    /// Ends it in order. False: more waits than there is room for.
-    #[must_use]
-    pub fn close(&mut self) -> bool {
-        let in_room = self.hand_over();
+    /// Ends it in order.
+    pub fn close(&mut self) {
+        // It is whole: its last batch is let through, whatever the room.
+        let _ = self.hand_over();
         if let Some(way) = self.way.take() {
             let _ = way.pieces.send(Arrived::Close);
         }
         self.collected = BytesMut::new();
-        in_room
     }
 
     /// Drops it.
@@ -225,7 +224,7 @@ mod tests {
         assert!(inflow.hand_over());
         assert_eq!(next_bytes(&mut end).await, b"one batch");
         assert_eq!(inflow.data(9, b"!"), Fate::Taken);
-        assert!(inflow.close());
+        inflow.close();
         assert_eq!(next_bytes(&mut end).await, b"!");
         assert!(matches!(end.next().await, Some(Arrived::Close)));
         assert_eq!(inflow.data(10, b"?"), Fate::Ended);
@@ -257,7 +256,7 @@ mod tests {
         let (way, _end) = way(&Memory::new(1000));
         let mut inflow = Inflow::new(way, 1000);
         assert_eq!(inflow.data(0, b"123"), Fate::Taken);
-        assert!(inflow.close());
+        inflow.close();
         assert_eq!(inflow.collected.capacity(), 0);
     }
 

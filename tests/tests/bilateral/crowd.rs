@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use lab::{address, require_root};
+use lab::{Diode, Loss, address, require_root};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
@@ -18,19 +19,26 @@ const SESSIONS: usize = 1000;
 const FIRST_BYTES: usize = 4 << 10;
 /// ... and so much after that.
 const MORE_BYTES: usize = 28 << 10;
+/// The number of one more, which loses a block where that is asked for.
+const VICTIM: u64 = SESSIONS as u64;
+/// In place of the bytes of a session that ended with a reset.
+const RESET: u64 = u64::MAX;
 /// Places of the pattern from one session's start to the next one's.
 const APART: u64 = 61;
 /// A thousand of whatever takes milliseconds, on a busy machine.
-const LATER: std::time::Duration = std::time::Duration::from_mins(2);
-const LINES: &[&str] = &["max_sessions = 1000"];
+const LATER: Duration = Duration::from_mins(1);
+/// Frames of an outage: a window's worth with its repair symbols, less than what restores it.
+const LOST_FRAMES: u64 = 12;
+/// From one outage to the next: every session's marks get through in between.
+const RECOVERY: Duration = Duration::from_millis(1500);
 
 /// Sends everything back, or only reads, until the client's end; then ends too. Gives the session's number and its bytes,
-/// which must be right.
+/// which must be right, or [`RESET`].
 async fn serve(mut connection: TcpStream, pattern: Arc<Pattern>, echoes: bool) -> (u64, u64) {
     let number = connection.read_u64().await.expect("a number first");
     let (mut buffer, mut bytes) = (vec![0; FIRST_BYTES], 0);
     loop {
-        let len = connection.read(&mut buffer).await.expect("no reset");
+        let Ok(len) = connection.read(&mut buffer).await else { return (number, RESET) };
         if len == 0 {
             return (number, bytes);
         }
@@ -82,22 +90,60 @@ async fn visit(number: u64, pattern: Arc<Pattern>, all_there: Arc<(Barrier, Barr
 
 /// One more than there may be is dropped, without a byte.
 async fn one_too_many() {
-    let mut connection = TcpStream::connect((address::BLUE, PORT)).await.expect("the kernel accepts");
+    // The kernel accepts; the reset may come before that is noticed.
+    let Ok(mut connection) = TcpStream::connect((address::BLUE, PORT)).await else { return };
     let read = timeout(SOON, connection.read(&mut [0])).await.expect("dropped at once");
     assert!(!read.is_ok_and(|bytes| bytes > 0));
 }
 
-fn crowd(driver: &'static str, way: Way) {
-    let path = Plan { driver, way, lines: LINES, ..Plan::new(way) }.start();
+/// A session beside all others sends while the diode is out, until it is reset.
+async fn lose_block(diode: &Diode) {
+    let mut connection = TcpStream::connect((address::BLUE, PORT)).await.expect("BLUE accepts");
+    connection.write_u64(VICTIM).await.unwrap();
+    // Its echo shows that it has begun.
+    let pattern = Pattern::new(9);
+    let first = pattern.at(VICTIM * APART, FIRST_BYTES).to_owned();
+    connection.write_all(&first).await.unwrap();
+    connection.read_exact(&mut vec![0; FIRST_BYTES]).await.unwrap();
+    let sends = tokio::spawn(async move { while connection.write_all(&first).await.is_ok() {} });
+    let reset = async {
+        // A window is small among so many: it may have been used up before, and others' marks be lost in its place.
+        while !sends.is_finished() {
+            let before = diode.counters().unwrap().dropped;
+            diode.set_loss(Loss::All).unwrap();
+            while diode.counters().unwrap().dropped < before + LOST_FRAMES {
+                tokio::time::sleep(rig::LOOK_PERIOD).await;
+            }
+            diode.set_loss(Loss::None).unwrap();
+            tokio::time::sleep(RECOVERY).await;
+        }
+    };
+    timeout(SOON, reset).await.expect("a reset");
+}
+
+/// What happens once everybody is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Event {
+    OneTooMany,
+    LostBlock,
+}
+
+fn crowd(driver: &'static str, way: Way, event: Event) {
+    let loses = u64::from(event == Event::LostBlock);
+    let sessions = SESSIONS as u64 + loses;
+    let lines = &[&*format!("max_sessions = {sessions}")];
+    // An outage is shorter than two heartbeats, so that no host counts as gone.
+    let link = &["rate = \"200Mbit/s\"", "heartbeat = \"1s\""];
+    let path = Plan { driver, way, lines, link, ..Plan::new(way) }.start();
     let echoes = way == Way::Both;
     let (client, server) = (&path.ground.lab.client, &path.ground.lab.server);
     let (tell_listening, listening) = channel();
     let served = std::thread::scope(|scope| {
         let served = scope.spawn(move || {
             rig::run(server, || async move {
-                let listener = TcpListener::bind((address::SERVER, PORT)).await.unwrap();
+                let listener = rig::listen();
                 tell_listening.send(()).unwrap();
-                serve_all(listener, SESSIONS, echoes).await
+                serve_all(listener, sessions as usize, echoes).await
             })
         });
         listening.recv_timeout(SOON).unwrap();
@@ -111,43 +157,54 @@ fn crowd(driver: &'static str, way: Way) {
             }
             let met = timeout(LATER, all_there.0.wait()).await;
             if met.is_ok() {
-                one_too_many().await;
+                match event {
+                    Event::OneTooMany => one_too_many().await,
+                    Event::LostBlock => lose_block(&path.ground.lab.diode).await,
+                }
                 all_there.1.wait().await;
             }
             timeout(LATER, visits.join_all()).await.expect("every session ends");
         });
         served.join().unwrap()
     });
-    let expected: Vec<_> = (0..SESSIONS as u64).map(|number| (number, (FIRST_BYTES + MORE_BYTES) as u64)).collect();
+    let bytes = |number| if number == VICTIM { RESET } else { (FIRST_BYTES + MORE_BYTES) as u64 };
+    let expected: Vec<_> = (0..sessions).map(|number| (number, bytes(number))).collect();
     assert!(served == expected, "{served:?}");
     let (blue, red, log) = rig::stop(path);
-    assert_eq!(blue.number("sessions").unwrap(), SESSIONS as u64, "{log}");
-    assert_eq!(blue.number("refused.session_limit").unwrap(), 1, "{log}");
-    assert_eq!(red.number("sessions").unwrap(), SESSIONS as u64, "{log}");
-    let aborted = blue.number("sessions_aborted").unwrap() + red.number("sessions_aborted").unwrap();
-    assert_eq!((aborted, red.total("lost")), (0, 0), "{log}");
+    assert_eq!(blue.total("refused.session_limit"), 1 - loses, "{log}");
+    for line in [blue, red] {
+        assert_eq!(line.number("sessions").unwrap(), sessions, "{log}");
+        assert_eq!(line.number("sessions_aborted").unwrap(), loses, "{log}");
+        assert!(loses == 1 || line.total("lost") == 0, "{log}");
+    }
 }
 
 #[test]
 fn a_thousand_sessions_alone() {
     require_root!();
-    crowd("xdp", Way::Alone);
+    crowd("xdp", Way::Alone, Event::OneTooMany);
 }
 
 #[test]
 fn a_thousand_sessions_with_status() {
     require_root!();
-    crowd("xdp", Way::Status);
+    crowd("xdp", Way::Status, Event::OneTooMany);
 }
 
 #[test]
 fn a_thousand_sessions_both_ways() {
     require_root!();
-    crowd("xdp", Way::Both);
+    crowd("xdp", Way::Both, Event::OneTooMany);
 }
 
 #[test]
 fn a_thousand_sessions_both_ways_through_the_kernel() {
     require_root!();
-    crowd("socket", Way::Both);
+    crowd("socket", Way::Both, Event::OneTooMany);
+}
+
+#[test]
+fn one_of_a_thousand_loses_a_block() {
+    require_root!();
+    crowd("xdp", Way::Both, Event::LostBlock);
 }

@@ -95,6 +95,9 @@ fn a_reset_after_a_half_close_reaches_the_other_end() {
         let reset = rig::wait_for("a reset", || Pattern::new(1).send(&second, 0, 1000).err());
         assert!(is_reset(&reset), "{reset}");
     }
+    for relay in [&path.blue, &path.red] {
+        rig::wait_for("both count", || (rig::counts(relay, "forward").sum("sessions_aborted") == 2).then_some(()));
+    }
     rig::stop(path);
 }
 
@@ -102,6 +105,24 @@ fn a_reset_after_a_half_close_reaches_the_other_end() {
 /// broken pipe.
 fn is_reset(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
+/// Also where everything had come over the link before the destination failed.
+#[test]
+fn a_destination_that_refuses_is_counted_and_told() {
+    require_root!();
+    for way in [Way::Alone, Way::Status, Way::Both] {
+        let path = Plan::new(way).start();
+        let client = rig::connect(&path);
+        // With a return link the client may be dropped before.
+        let _ = Pattern::new(1).send(&client, 0, 10);
+        drop(client);
+        path.red.wait_for_line(0, SOON, |line| line.contains("refused") && line.contains("session=")).unwrap();
+        rig::wait_for("RED counts it", || {
+            (rig::counts(&path.red, "forward").sum("sessions_aborted") == 1).then_some(())
+        });
+        rig::stop(path);
+    }
 }
 
 /// `bytes` both ways.

@@ -162,10 +162,10 @@ fn the_destination_sees_an_ipv6_client() {
 }
 
 /// RED's log says what is missing, and the client is dropped.
-fn refused(path: Path5, client: TcpStream, why: &str) {
+fn refused(path: Path5, client: &TcpStream, why: &str) {
     path.red.wait_for_line(0, SOON, |line| line.contains(why)).unwrap();
     path.blue.wait_for_line(0, SOON, |line| line.contains("RED cannot connect")).unwrap();
-    let (bytes, _) = Pattern::new(1).read_to_end(&client);
+    let (bytes, _) = Pattern::new(1).read_to_end(client);
     assert_eq!(bytes, 0);
     rig::stop(path);
 }
@@ -193,7 +193,7 @@ fn red_without_privilege_says_what_a_foreign_address_needs() {
     let blue = ground.relay(Role::Blue);
     let path = Path5 { ground, blue, red };
     let client = rig::connect(&path);
-    refused(path, client, "impersonate = \\\"transparent\\\" needs CAP_NET_ADMIN");
+    refused(path, &client, "impersonate = \\\"transparent\\\" needs CAP_NET_ADMIN");
 }
 
 /// A site file cannot ask for it; two that differ can.
@@ -211,7 +211,7 @@ fn a_client_of_another_family_cannot_be_shown() {
     let blue = ground.relay(Role::Blue);
     let path = Path5 { ground, blue, red };
     let client = rig::connect_to(&path, address::BLUE_V6.into());
-    refused(path, client, "of another IP family");
+    refused(path, &client, "of another IP family");
 }
 
 /// Connections from as many ports, over an unsealed link. Tells whether their client's address is in a frame, and how

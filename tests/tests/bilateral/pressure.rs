@@ -118,7 +118,6 @@ fn a_crowd_that_does_not_read_is_bounded() {
         for (before, after) in before.iter().zip(&after) {
             assert!(after.memory_kib < before.memory_kib + CROWD_MAX_KIB, "{before:?} {after:?}");
         }
-        println!("{before:?} {after:?}");
         for (client, _) in &pairs {
             scope.spawn(|| assert_eq!(answered.read_to_end(client), (EACH_BYTES, End::Closed)));
         }

@@ -139,6 +139,16 @@ pub fn run<F: Future<Output: Send>>(host: &Host, work: impl FnOnce() -> F + Send
     host.run(|| runtime().block_on(work())).unwrap()
 }
 
+/// The server's listener for crowds, made in [`run`]. With room for all at once: a full one resets connections, which is not
+/// the relay's doing.
+pub fn listen() -> tokio::net::TcpListener {
+    const BACKLOG: u32 = 4096;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((address::SERVER, PORT).into()).unwrap();
+    socket.listen(BACKLOG).unwrap()
+}
+
 /// Looks until `found` is there.
 pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + SOON;

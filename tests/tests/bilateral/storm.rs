@@ -6,7 +6,7 @@ use std::time::Duration;
 use lab::path::{Path5, is_soak};
 use lab::{Host, address, require_root};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -32,7 +32,7 @@ fn storm_connections() -> u32 {
 async fn pass_by(number: u32) {
     let mut connection = TcpStream::connect((address::BLUE, PORT)).await.expect("BLUE accepts");
     connection.write_all(format!("line {number}\n").as_bytes()).await.unwrap();
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return;
     }
     connection.shutdown().await.unwrap();
@@ -89,15 +89,6 @@ fn many_ports(host: &Host) {
     host.sysctl("net/ipv4/tcp_tw_reuse", "1").unwrap();
 }
 
-/// With room for the storm's first second: what a full one does to connections is not the relay's doing.
-fn listen() -> TcpListener {
-    const BACKLOG: u32 = 4096;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind((address::SERVER, PORT).into()).unwrap();
-    socket.listen(BACKLOG).unwrap()
-}
-
 /// One storm from the client to the server; every line must arrive exactly once.
 fn blow(path: &Path5) {
     let connections = storm_connections();
@@ -106,7 +97,7 @@ fn blow(path: &Path5) {
     let times = std::thread::scope(|scope| {
         let read = scope.spawn(move || {
             rig::run(server, || async move {
-                let listener = listen();
+                let listener = rig::listen();
                 tell_listening.send(()).unwrap();
                 read_lines(&listener, connections).await
             })

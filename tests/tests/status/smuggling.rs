@@ -82,6 +82,7 @@ impl Eavesdropper {
             claim: Claim::first(),
             symbol_bytes: LinkEnd::forward(&site.link, Role::Red).symbol_bytes(),
             hold_ns: BLOCK_NS,
+            heartbeat_ns: BLOCK_NS,
             pool_bytes: 1 << 20,
         });
         let channels: Vec<_> = site.streams.iter().map(|stream| byte_channel(stream.channel, stream.kind)).collect();

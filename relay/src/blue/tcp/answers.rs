@@ -182,8 +182,8 @@ impl Answers {
             break_off(peer, Some(inflow), Failure::Missing(missing_bytes));
         } else if head.flags & FLAG_ABORT != 0 {
             break_off(peer, Some(inflow), Failure::ByPeer);
-        } else if head.flags & FLAG_END != 0 && inflow.is_open() && !inflow.close() {
-            peer.fail(Failure::Overflow);
+        } else if head.flags & FLAG_END != 0 {
+            inflow.close();
         }
     }
 }

@@ -25,6 +25,8 @@ struct Session {
     inflow: Option<Inflow>,
     /// On the clock of the time that BLUE was heard for.
     ended_at: Nanos,
+    /// Counted as broken off.
+    counted: bool,
 }
 
 /// What a record is about.
@@ -69,7 +71,7 @@ impl Sessions {
             Vacant(_) => None,
         };
         let Some(session) = session else { return self.answer(delivery, Standing::Failed) };
-        if session.is_open() && session.peer.has_failed() {
+        if session.has_failed_uncounted() {
             // Its delivery has said why.
             scene.count_aborted(session);
         }
@@ -121,7 +123,14 @@ impl Sessions {
     }
 
     /// Forgets sessions that ended so long ago that BLUE does not repeat their end any more.
-    pub fn sweep(&mut self, heard: &HeardTime) {
+    pub fn sweep(&mut self, heard: &HeardTime, table: &Table) {
+        for (id, session) in self.by_id.iter_mut().filter(|(_, session)| session.has_failed_uncounted()) {
+            // Everything had come, and nothing is heard of it any more.
+            if let Some((entry, counters)) = counted(table, session.slot, self.lane) {
+                Scene { now: session.ended_at, id: *id, entry, counters, notices: &self.notices }
+                    .count_aborted(session);
+            }
+        }
         self.by_id.retain(|_, session| session.runs() || heard.remembers(session.ended_at, 0));
     }
 
@@ -166,7 +175,7 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
     let known = rules.impersonate == Impersonate::Off || client.is_some();
     let peer =
         Arc::new(if deliveries.returns().is_some() && rules.bilateral { Peer::unheard() } else { Peer::unhearable() });
-    let mut session = Session { slot: delivery.slot, peer, inflow: None, ended_at: now };
+    let mut session = Session { slot: delivery.slot, peer, inflow: None, ended_at: now, counted: false };
     if delivery.head.sequence != 0 || !known {
         scene.tell_aborted(Failure::Missing(delivery.head.sequence));
         return session;
@@ -196,8 +205,16 @@ impl Session {
 
     /// Is it still delivered?
     fn runs(&self) -> bool {
-        // A task that still runs holds the peer.
-        self.is_open() || Arc::strong_count(&self.peer) > 1
+        self.is_open() || self.is_being_delivered()
+    }
+
+    /// Does its delivery still run? Its task holds the peer.
+    fn is_being_delivered(&self) -> bool {
+        Arc::strong_count(&self.peer) > 1
+    }
+
+    fn has_failed_uncounted(&self) -> bool {
+        !self.counted && self.peer.has_failed()
     }
 
     /// What has become of it, if it is over.
@@ -235,8 +252,7 @@ impl Scene<'_> {
     fn mark(&self, session: &mut Session, head: RecordHead) {
         let Some(inflow) = session.inflow.as_mut().filter(|inflow| inflow.is_open()) else {
             if head.flags & FLAG_ABORT != 0 {
-                // It goes on the other way.
-                session.peer.fail(Failure::ByPeer);
+                self.abort(session, Failure::ByPeer);
             }
             return;
         };
@@ -247,21 +263,19 @@ impl Scene<'_> {
             self.abort(session, Failure::ByPeer);
         } else if head.flags & FLAG_END != 0 {
             session.ended_at = self.now;
-            if !inflow.close() {
-                self.abort(session, Failure::Overflow);
-            }
+            inflow.close();
         }
     }
 
     /// Breaks a session off; says why, and counts it once.
     fn abort(&self, session: &mut Session, why: Failure) {
-        if session.is_open() {
-            self.count_aborted(session);
-            self.tell_aborted(why);
-        } else if !self.entry.tcp.bilateral {
+        let answers = self.entry.tcp.bilateral && session.is_being_delivered() && !session.peer.has_failed();
+        if !session.is_open() && !answers {
             // Everything has come; what still waits for the destination goes there.
             return;
         }
+        self.count_aborted(session);
+        self.tell_aborted(why);
         session.peer.fail(why);
     }
 
@@ -272,7 +286,8 @@ impl Scene<'_> {
     }
 
     fn count_aborted(&self, session: &mut Session) {
-        self.counters.sessions_aborted.add(1);
+        self.counters.sessions_aborted.add(u64::from(!session.counted));
+        session.counted = true;
         session.ended_at = self.now;
         if let Some(inflow) = &mut session.inflow {
             inflow.abandon();

@@ -7,6 +7,9 @@
 //! Bench (steps) -> Measured, run by run -> report::Report -> table, JSON, SVG plots, comparison
 //! ```
 
+mod fec;
+mod instructions;
+mod loss;
 mod measured;
 mod pipeline;
 mod progress;
@@ -39,8 +42,17 @@ struct Cli {
 enum What {
     /// BLUE's and RED's whole path over a link in memory, against the limit of its passes over the bytes
     Pipeline(Options),
-    /// Everything here, one after another
+    /// The codecs alone: encoding and decoding by K, symbol size, repair and loss, against copying
+    Fec(Options),
+    /// How much comes through a lossy link, by loss and protection, against an ideal code
+    Loss(Options),
+    /// Everything above, one after another
     All(Options),
+    /// Instructions of the pipelines for one fixed input, against those kept in bench/instructions.json
+    Instructions(instructions::Options),
+    /// The fixed input, for `instructions`
+    #[command(hide = true)]
+    HotPath(instructions::HotPath),
 }
 
 /// How to measure and what to do with the results.
@@ -66,7 +78,11 @@ struct Options {
 fn main() -> ExitCode {
     let done = match Cli::parse().what {
         Some(What::Pipeline(options)) => run(&options, vec![pipeline::bench(options.quick)]),
+        Some(What::Fec(options)) => run(&options, vec![fec::bench(options.quick)]),
+        Some(What::Loss(options)) => run(&options, vec![loss::bench(options.quick)]),
         Some(What::All(options)) => run(&options, all(options.quick)),
+        Some(What::Instructions(options)) => instructions::run(&options),
+        Some(What::HotPath(path)) => instructions::hot_path(&path),
         None => run(&Options::default(), all(false)),
     };
     match done {
@@ -79,7 +95,7 @@ fn main() -> ExitCode {
 }
 
 fn all(quick: bool) -> Vec<Bench> {
-    vec![pipeline::bench(quick)]
+    vec![pipeline::bench(quick), fec::bench(quick), loss::bench(quick)]
 }
 
 /// Measures, prints, writes, compares.

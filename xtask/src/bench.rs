@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: builds and runs the crate `bench`, released.
 
+use std::ffi::OsStr;
+use std::process::Command;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -15,10 +18,16 @@ pub struct Options {
     pub arguments: Vec<String>,
 }
 
-/// Runs the benchmarks, from the workspace's directory. The XDP programs come first, since `relay` does not build without them.
+/// Runs the benchmarks. The XDP programs come first, since `relay` does not build without them.
 pub fn run(options: &Options) -> Result<()> {
     build_ebpf::run(&build_ebpf::Options { toolchain: Choice::Auto })?;
+    run::show(&mut command(&options.arguments)?)
+}
+
+/// The benchmark with these arguments, from the workspace's directory, where its results and references are.
+pub fn command(arguments: &[impl AsRef<OsStr>]) -> Result<Command> {
     let mut bench = run::cargo();
-    bench.args(["run", "--quiet", "--release", "--package", "bench", "--"]).args(&options.arguments);
-    run::show(bench.current_dir(paths::root()?))
+    bench.args(["run", "--quiet", "--release", "--package", "bench", "--"]).args(arguments);
+    bench.current_dir(paths::root()?);
+    Ok(bench)
 }

@@ -18,7 +18,9 @@ use anyhow::{Context as _, Result, ensure};
 use limit::Passes;
 use relay::fec::{Encoder, Protection, Scheme};
 use relay::link::memory::Faults;
-use round::{Outcome, Plan, Round};
+use round::Outcome;
+pub use round::{Lossy, Plan, Round};
+pub use zone::BATCH;
 
 use crate::measured::{Bench, Measured, Plot, Step, Unit};
 use crate::stopwatch::REPEATS;
@@ -167,7 +169,7 @@ fn together(plan: &Plan, lanes: usize, encoder: &Encoder) -> Result<Outcome> {
             })
         };
         let threads: Vec<_> = (0..lanes as u64).map(lane).collect();
-        let joined = threads.into_iter().map(|thread| thread.join());
+        let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
         joined.map(|joined| joined.unwrap_or_else(|_| Err(anyhow::anyhow!("a lane panicked")))).collect()
     });
     let mut sum = Outcome { blue_gbit_s: 0.0, red_gbit_s: 0.0, sent: 0, delivered: 0 };

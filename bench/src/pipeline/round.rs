@@ -150,7 +150,7 @@ impl<P: Lossy> Round<P> {
         let mut sent = 0;
         while sent < self.plan.datagrams {
             let count = (self.plan.datagrams - sent).min(BATCH as u64);
-            self.blue_zone.number(sent as u32);
+            self.number(sent as u32);
             self.batch(count as usize)?;
             sent += count;
         }
@@ -179,8 +179,18 @@ impl<P: Lossy> Round<P> {
         self.blue += turned - started;
         self.receive()?;
         self.red += turned.elapsed();
-        self.now += (count * self.plan.payload_bytes) as u64 * 8 * 1_000_000_000 / LINK_BITS_PER_SECOND;
+        self.pass_time(count);
         Ok(())
+    }
+
+    /// Numbers the datagrams of the next batch from `first` on.
+    pub fn number(&mut self, first: u32) {
+        self.blue_zone.number(first);
+    }
+
+    /// Lets as much time pass as `count` datagrams take on the link.
+    pub fn pass_time(&mut self, count: usize) {
+        self.now += (count * self.plan.payload_bytes) as u64 * 8 * 1_000_000_000 / LINK_BITS_PER_SECOND;
     }
 
     /// BLUE: strips, tags, and puts a batch into the link.

@@ -6,7 +6,10 @@ use super::{Figure, Report, Spread};
 /// Prints what both have, and marks what differs by more than the runs do.
 pub fn print(then: &Report, now: &Report) {
     println!("against {} of {}: {}", then.machine.commit, then.taken, then.machine);
-    println!("`>` and `<`: above and below every run of the other\n");
+    let marked = then.runs > 1 && now.runs > 1;
+    let runs =
+        if marked { "`>` and `<`: above and below every run of then" } else { "no marks: a single run has no spread" };
+    println!("{runs}\n");
     let head = ["case", "figure", "then", "now", "now/then", "", "ratio then", "ratio now", "now/then", ""];
     let mut table = Table::new(2, &head);
     let mut compared = 0;
@@ -16,9 +19,9 @@ pub fn print(then: &Report, now: &Report) {
                 let Some(before) = find(then, &bench.name, &case.name, &figure.name) else { continue };
                 compared += 1;
                 let mut row = vec![format!("{} {}", bench.name, case.name), figure.name.clone()];
-                row.extend(columns(before.value, figure.value));
+                row.extend(columns(before.value, figure.value, marked));
                 if let (Some(before), Some(now)) = (&before.ratio, &figure.ratio) {
-                    row.extend(columns(before.value, now.value));
+                    row.extend(columns(before.value, now.value, marked));
                 }
                 table.row(row);
             }
@@ -38,9 +41,10 @@ fn find<'a>(report: &'a Report, bench: &str, case: &str, figure: &str) -> Option
     case.figures.iter().find(|candidate| candidate.name == figure)
 }
 
-fn columns(then: Spread, now: Spread) -> [String; 4] {
+fn columns(then: Spread, now: Spread, marked: bool) -> [String; 4] {
     let quotient = if then.median == 0.0 { String::new() } else { format!("{:.3}", now.median / then.median) };
-    [number(then.median), number(now.median), quotient, mark(then, now).to_owned()]
+    let mark = if marked { mark(then, now) } else { "" };
+    [number(then.median), number(now.median), quotient, mark.to_owned()]
 }
 
 /// Only where no run of one is within the runs of the other.

@@ -80,7 +80,9 @@ fn series(plot: &str, report: &Report) -> Vec<(String, Vec<Sample>)> {
             }
         }
     }
-    series.iter_mut().for_each(|(_, samples)| samples.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    for (_, samples) in &mut series {
+        samples.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
     series
 }
 

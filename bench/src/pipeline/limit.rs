@@ -84,7 +84,7 @@ struct Block {
 impl Block {
     fn new(plan: &Plan, encoder: &mut Encoder) -> Result<Self> {
         let record = RECORD_LEN + plan.payload_bytes;
-        let records_per_symbol = plan.symbol_bytes() / record;
+        let records_per_symbol = plan.records_per_symbol();
         anyhow::ensure!(records_per_symbol > 0, "datagrams larger than a symbol have no limit here");
         let symbol_bytes = (records_per_symbol * record).next_multiple_of(2);
         let k = plan.block_symbols;
@@ -184,23 +184,25 @@ impl Block {
         let geometry =
             Geometry { code, k: self.k, symbol_bytes: self.symbol_bytes as u16, repair: self.repair.len() as u16 };
         let mut decoder = Decoder::default();
-        let mut restored = 0_usize;
-        let time = seconds(|| {
-            restored = 0;
-            for lost in &hurt {
-                let source = (0..self.k).filter(|&index| !lost[usize::from(index)]);
-                // As the receiver does: once enough came, the rest is not waited for.
-                let came = source.clone().count();
-                let repair = (0..).zip(&self.repair).filter(|(index, _)| !lost[source_len + usize::from(*index)]);
-                let repair = repair.take(source_len - came);
-                let source = source.map(|index| (index, self.symbol(index)));
-                let repair = repair.map(|(index, symbol)| (index, &symbol[..]));
-                decoder.decode(geometry, source, repair, |_, symbol| {
+        let (mut time, mut restored) = (0.0, 0);
+        for lost in &hurt {
+            let source = (0..self.k).filter(|&index| !lost[usize::from(index)]);
+            // As the receiver does: once enough came, the rest is not waited for.
+            let came = source.clone().count();
+            let repair = (0..).zip(&self.repair).filter(|(index, _)| !lost[source_len + usize::from(*index)]);
+            let repair = repair.take(source_len - came);
+            let source = source.map(|index| (index, self.symbol(index)));
+            let repair = repair.map(|(index, symbol)| (index, &symbol[..]));
+            let mut count = 0;
+            time += seconds(|| {
+                count = 0;
+                decoder.decode(geometry, source.clone(), repair.clone(), |_, symbol| {
                     std::hint::black_box(symbol);
-                    restored += 1;
+                    count += 1;
                 });
-            }
-        });
+            });
+            restored += count;
+        }
         let lost: usize = hurt.iter().map(|lost| lost[..source_len].iter().filter(|&&lost| lost).count()).sum();
         (time / patterns.len() as f64, restored as f64 / lost as f64)
     }

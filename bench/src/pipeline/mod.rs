@@ -23,12 +23,13 @@ pub use round::{Lossy, Plan, Round};
 pub use zone::BATCH;
 
 use crate::measured::{Bench, Measured, Plot, Step, Unit};
-use crate::stopwatch::REPEATS;
 
 /// The site file's default.
 const BLOCK_SYMBOLS: u16 = 128;
 /// Repair symbols per source symbol.
 const REPAIR: f64 = 0.1;
+/// Rounds of a run, of which the best counts, each side by itself: what disturbs only ever slows down.
+const ROUNDS: usize = 3;
 /// Payload of a round: some hundredths of a second.
 const ROUND_BYTES: u64 = 32 << 20;
 /// Small datagrams are so many at most, for the same reason.
@@ -138,9 +139,9 @@ fn lanes_case(plan: Plan, scheme: &'static str, lanes: usize) -> Step {
     })
 }
 
-/// The best of some rounds, each side by itself: what disturbs only ever slows down.
+/// The best of [`ROUNDS`].
 fn best(plan: &Plan, lanes: usize, encoder: &Encoder) -> Result<Outcome> {
-    let rounds = (0..REPEATS).map(|_| if lanes == 1 { one(plan, encoder) } else { together(plan, lanes, encoder) });
+    let rounds = (0..ROUNDS).map(|_| if lanes == 1 { one(plan, encoder) } else { together(plan, lanes, encoder) });
     let rounds = rounds.collect::<Result<Vec<Outcome>>>()?;
     let best = rounds.into_iter().reduce(|a, b| Outcome {
         blue_gbit_s: a.blue_gbit_s.max(b.blue_gbit_s),

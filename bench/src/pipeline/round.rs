@@ -9,15 +9,17 @@ use relay::link::memory::{Faults, MemoryLink};
 use relay::link::{
     Claim, Nanos, Receiver, ReceiverChannel, ReceiverConfig, RxPort, Sender, SenderChannel, SenderConfig, TxPort,
 };
-use relay::wire::{Direction, FRAME_OVERHEAD, IP_UDP_LEN, LinkKey, symbol_size};
+use relay::wire::{Direction, FRAME_OVERHEAD, IP_UDP_LEN, LinkKey, RECORD_LEN, symbol_size};
 
 use super::zone::{BATCH, BlueZone, RedZone};
-use crate::stopwatch::gbit_per_second;
+use crate::stopwatch::{Parts, gbit_per_second};
 
 /// What the simulated time goes by.
 const LINK_BITS_PER_SECOND: u64 = 10_000_000_000;
 const CHANNEL: u16 = 1;
 const MS: Nanos = 1_000_000;
+/// Blocks that are timed together, so that every part holds the same work: some tenths of a millisecond.
+const PART_BLOCKS: u64 = 4;
 /// Frames that may be under way: a batch and the repair symbols of its blocks, many times over.
 const FRAMES: usize = 8192;
 
@@ -34,7 +36,7 @@ pub struct Plan {
     pub mtu: usize,
     /// Payload of every datagram, bytes, at least 4.
     pub payload_bytes: usize,
-    /// How many.
+    /// At least so many.
     pub datagrams: u64,
     /// What the link does.
     pub faults: Faults,
@@ -46,6 +48,17 @@ impl Plan {
     /// The largest symbol on the link.
     pub fn symbol_bytes(&self) -> usize {
         symbol_size(self.mtu, IP_UDP_LEN)
+    }
+
+    /// Datagrams of a full symbol; 0 for those larger than a symbol.
+    pub fn records_per_symbol(&self) -> usize {
+        self.symbol_bytes() / (RECORD_LEN + self.payload_bytes)
+    }
+
+    /// Batches that are timed together.
+    fn part_batches(&self) -> u64 {
+        let block = self.records_per_symbol().max(1) as u64 * u64::from(self.block_symbols);
+        (PART_BLOCKS * block).div_ceil(BATCH as u64)
     }
 
     /// A link as the plan wants it.
@@ -92,8 +105,6 @@ pub struct Round<P: Lossy> {
     receiver: Receiver,
     red_zone: RedZone,
     now: Nanos,
-    blue: Duration,
-    red: Duration,
 }
 
 impl<P: Lossy> Round<P> {
@@ -139,48 +150,45 @@ impl<P: Lossy> Round<P> {
             receiver,
             red_zone: RedZone::new(plan.payload_bytes)?,
             now: MS,
-            blue: Duration::ZERO,
-            red: Duration::ZERO,
         })
     }
 
-    /// Sends and receives everything; an error if anything arrived wrong, or the account is not exact. Gives the link back as it is after
-    /// the last block was closed.
+    /// Sends and receives everything; an error if anything arrived wrong, or the account is not exact. Gives the sender back as it is
+    /// after the last block was closed.
     pub fn run(mut self) -> Result<(Outcome, Sender<P>)> {
+        let (mut blue, mut red) = (Parts::default(), Parts::default());
         let mut sent = 0;
         while sent < self.plan.datagrams {
-            let count = (self.plan.datagrams - sent).min(BATCH as u64);
-            self.number(sent as u32);
-            self.batch(count as usize)?;
-            sent += count;
+            sent += self.part(sent, &mut blue, &mut red)?;
         }
-        let (blue, red, delivered) = (self.blue, self.red, self.red_zone.delivered);
         self.finish()?;
         let zone = &self.red_zone;
         ensure!(zone.wrong == 0, "{} datagrams arrived wrong", zone.wrong);
         ensure!(zone.delivered + zone.missing == sent, "{} + {} is not {sent}", zone.delivered, zone.missing);
-        let gbit_s = |datagrams: u64, time: Duration| {
-            gbit_per_second((datagrams as usize * self.plan.payload_bytes) as f64, time.as_secs_f64())
-        };
-        let outcome = Outcome {
-            blue_gbit_s: gbit_s(sent, blue),
-            red_gbit_s: gbit_s(delivered, red),
-            sent,
-            delivered: zone.delivered,
-        };
-        Ok((outcome, self.sender))
+        let gbit_s = |parts: &Parts| gbit_per_second(parts.per_second() * self.plan.payload_bytes as f64, 1.0);
+        let (blue_gbit_s, red_gbit_s) = (gbit_s(&blue), gbit_s(&red));
+        Ok((Outcome { blue_gbit_s, red_gbit_s, sent, delivered: zone.delivered }, self.sender))
     }
 
-    /// BLUE's turn with a batch, then RED's with all that arrived.
-    fn batch(&mut self, count: usize) -> Result<()> {
-        let started = Instant::now();
-        self.send(count)?;
-        let turned = Instant::now();
-        self.blue += turned - started;
-        self.receive()?;
-        self.red += turned.elapsed();
-        self.pass_time(count);
-        Ok(())
+    /// Some whole blocks: by turns BLUE with a batch, then RED with all that arrived. Returns how many datagrams were sent.
+    fn part(&mut self, first: u64, blue: &mut Parts, red: &mut Parts) -> Result<u64> {
+        let delivered_before = self.red_zone.delivered;
+        let (mut blue_time, mut red_time) = (Duration::ZERO, Duration::ZERO);
+        let batches = self.plan.part_batches();
+        for batch in 0..batches {
+            self.number((first + batch * BATCH as u64) as u32);
+            let started = Instant::now();
+            self.send(BATCH)?;
+            let turned = Instant::now();
+            self.receive()?;
+            blue_time += turned - started;
+            red_time += turned.elapsed();
+            self.pass_time(BATCH);
+        }
+        let sent = batches * BATCH as u64;
+        blue.add(sent, blue_time);
+        red.add(self.red_zone.delivered - delivered_before, red_time);
+        Ok(sent)
     }
 
     /// Numbers the datagrams of the next batch from `first` on.

@@ -44,6 +44,9 @@ pub struct HotPath {
     /// Lose 2% of the frames
     #[arg(long)]
     lossy: bool,
+    /// Batches of 64 datagrams; with some 20,000 it is long enough for a profiler
+    #[arg(long, default_value_t = BATCHES)]
+    batches: u64,
 }
 
 /// The codes under their names on the command line.
@@ -173,14 +176,14 @@ pub fn hot_path(path: &HotPath) -> Result<()> {
         block_symbols: 128,
         mtu: 1500,
         payload_bytes: 1400,
-        datagrams: BATCHES * BATCH as u64,
+        datagrams: path.batches * BATCH as u64,
         faults: Faults { lose: if path.lossy { LOSE } else { 0 }, ..Faults::default() },
         seed: 1,
     };
     let encoder = Encoder::new(&[(scheme, plan.block_symbols)]);
     let mut round = Round::new(&plan, plan.link(), encoder)?;
-    for batch in 0..BATCHES {
-        round.number(batch as u32 * BATCH as u32);
+    for batch in 0..path.batches {
+        round.number((batch * BATCH as u64) as u32);
         measured_blue(&mut round)?;
         measured_red(&mut round)?;
         round.pass_time(BATCH);

@@ -1,6 +1,7 @@
 //! The results as an aligned table.
 
 use super::{BenchResult, Ratio, Report, Spread};
+use crate::measured::Unit;
 
 /// Rows of texts, each column as wide as its widest; the first columns are names, the others numbers.
 pub(super) struct Table {
@@ -52,7 +53,9 @@ fn print_bench(bench: &BenchResult) {
             row.extend([median, least, most].map(number));
             row.push(figure.unit.to_string());
             if let Some(Ratio { of, baseline, value }) = &figure.ratio {
-                row.extend([value.median, value.least, value.most].map(|value| format!("{value:.3}")));
+                // What a code fails to restore is in the fourth digit.
+                let digits = if figure.unit == Unit::Share { 4 } else { 3 };
+                row.extend([value.median, value.least, value.most].map(|value| format!("{value:.digits$}")));
                 row.extend([of.clone(), number(baseline.median)]);
             }
             table.row(row);

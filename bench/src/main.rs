@@ -64,6 +64,9 @@ struct Options {
     /// How often every case is measured [default: 5, with --quick 3]
     #[arg(long)]
     runs: Option<u32>,
+    /// Only cases that have this in their name, such as "1400 B" or "2 lanes"
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// Compare with earlier results: a results.json or its directory
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
@@ -103,6 +106,10 @@ fn run(options: &Options, mut benches: Vec<Bench>) -> Result<()> {
     let then = options.against.as_deref().map(report::read).transpose()?;
     let runs = options.runs.unwrap_or(if options.quick { RUNS_QUICK } else { RUNS });
     ensure!(runs > 0, "--runs 0 measures nothing");
+    if let Some(wanted) = &options.only {
+        benches.iter_mut().for_each(|bench| bench.steps.retain(|step| step.case.contains(wanted)));
+        ensure!(benches.iter().any(|bench| !bench.steps.is_empty()), "no case has {wanted:?} in its name");
+    }
     let taken = report::timestamp();
     let machine = Machine::here();
     let benches_done = measure(&mut benches, runs)?;

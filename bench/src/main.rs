@@ -107,7 +107,9 @@ fn run(options: &Options, mut benches: Vec<Bench>) -> Result<()> {
     let runs = options.runs.unwrap_or(if options.quick { RUNS_QUICK } else { RUNS });
     ensure!(runs > 0, "--runs 0 measures nothing");
     if let Some(wanted) = &options.only {
-        benches.iter_mut().for_each(|bench| bench.steps.retain(|step| step.case.contains(wanted)));
+        for bench in &mut benches {
+            bench.steps.retain(|step| step.case.contains(wanted));
+        }
         ensure!(benches.iter().any(|bench| !bench.steps.is_empty()), "no case has {wanted:?} in its name");
     }
     let taken = report::timestamp();

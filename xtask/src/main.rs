@@ -33,8 +33,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Set up, build, lint and test everything
     Test(test_all::Options),
-    /// Measure BLUE's and RED's pipelines on this machine, without a network
-    Bench(build_ebpf::Options),
+    /// Measure what this machine does: pipelines, codecs, a lossy link; `--help` has the rest
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {

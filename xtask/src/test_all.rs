@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{build_ebpf, run, setup, toolchain::Choice};
+use crate::{bench, build_ebpf, run, setup, toolchain::Choice};
 
 /// Options of `test`.
 #[derive(Args)]
@@ -46,6 +46,8 @@ pub fn run(options: &Options) -> Result<()> {
             summary.skip("The namespace tests that need root", "not root");
         }
     }
+    // Informative: how fast a machine is fails no test.
+    summary.section("Pipeline benchmark", bench::command(&["pipeline", "--quick", "--name", "test"])?);
     summary.finish()
 }
 

@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 
 use super::Nanos;
+use super::ReceiverCounters;
 use super::block::{Block, Stored};
 use super::outgoing::Totals;
 use super::pool::Pool;
-use super::receiver::{Delivery, ReceiverCounters, Settled, Sink, Turn};
+use super::receiver::{Delivery, Settled, Sink, Turn};
 use super::walker::{Walked, Walker};
 use crate::fec::{Decoder, Geometry};
 use crate::wire::{HeartbeatEntry, Position};

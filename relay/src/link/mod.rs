@@ -24,6 +24,7 @@ mod pacer;
 mod pool;
 mod port;
 mod receiver;
+mod seen;
 mod sender;
 pub mod socket;
 mod walker;
@@ -33,9 +34,8 @@ pub use claim::Claim;
 pub use emitter::SenderCounters;
 pub use pacer::Rate;
 pub use port::{RxPort, TxPort};
-pub use receiver::{
-    Delivery, LinkLoss, Receiver, ReceiverChannel, ReceiverConfig, ReceiverCounters, Settled, Sink, Turn,
-};
+pub use receiver::{Delivery, Receiver, ReceiverChannel, ReceiverConfig, Settled, Sink, Turn};
+pub use seen::{LinkLoss, ReceiverCounters};
 pub use sender::{PushError, Sender, SenderChannel, SenderConfig};
 
 /// Nanoseconds on a clock that only goes forward; which one is the caller's business.

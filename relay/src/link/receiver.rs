@@ -4,11 +4,9 @@ use super::claim::{Claim, Claimed};
 use super::incoming::{Context, Incoming, Since};
 use super::lane::Lane;
 use super::pool::Pool;
-use super::{LANES_MAX, Nanos};
+use super::{LANES_MAX, LinkLoss, Nanos, ReceiverCounters};
 use crate::fec::{Code, Decoder, Geometry};
-use crate::wire::{
-    Direction, FrameError, Header, Heartbeat, Kind, LinkKey, OpenError, Opener, RecordHead, Verdict, table_digest,
-};
+use crate::wire::{Direction, Header, Heartbeat, Kind, LinkKey, Opener, RecordHead, Verdict, table_digest};
 
 /// A lane is silent when nothing came for so many heartbeat periods: two may be lost, three in a row hardly.
 const SILENT_HEARTBEATS: u64 = 3;
@@ -108,53 +106,6 @@ pub trait Sink {
     fn tables_differ(&mut self, digest: u64);
     /// The sender says that it stops.
     fn stopping(&mut self);
-}
-
-/// What a receiver has seen since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is named after the reason it counts; the README's table explains them")]
-pub struct ReceiverCounters {
-    pub frames: u64,
-    pub frame_bytes: u64,
-    pub heartbeats: u64,
-    pub malformed: u64,
-    pub version: u64,
-    pub unsealed: u64,
-    pub sealed_without_key: u64,
-    pub bad_tag: u64,
-    pub replayed: u64,
-    pub old_epoch: u64,
-    pub unknown_channel: u64,
-    pub foreign_lane: u64,
-    pub oversize: u64,
-    pub contradictions: u64,
-    pub pool_full: u64,
-    pub unneeded: u64,
-    pub blocks_complete: u64,
-    pub blocks_recovered: u64,
-    pub blocks_abandoned: u64,
-    pub symbols_recovered: u64,
-    pub symbols_lost: u64,
-    pub records_broken: u64,
-}
-
-/// What the link itself loses, measured by packet numbers, since the last look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkLoss {
-    /// Frames sent to this side.
-    pub expected_frames: u64,
-    /// Frames of them that never came (or not yet).
-    pub missing_frames: u64,
-    /// Longest run of missing frames.
-    pub longest_burst_frames: u64,
-}
-
-impl std::fmt::Display for LinkLoss {
-    /// As the counter lines have it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { expected_frames, missing_frames, longest_burst_frames } = self;
-        write!(f, "link_expected={expected_frames} link_missing={missing_frames} longest_burst={longest_burst_frames}")
-    }
 }
 
 /// The receiving end of all lanes that arrive at one place.
@@ -361,37 +312,31 @@ impl Receiver {
 
     /// Checks and opens a frame in place. Returns its header and its lane's index.
     fn admit(&mut self, now: Nanos, frame: &mut [u8], sink: &mut impl Sink) -> Option<(Header, usize)> {
-        let opened = self.opener.peek(frame).and_then(|header| {
-            if self.is_replay(&header) {
-                return Ok((header, false));
-            }
-            self.opener.open(&header, frame).map(|_| (header, true))
-        });
-        match opened {
-            Ok((header, true)) if header.lane < LANES_MAX => {
-                let claimed = self.config.claim.take(header.epoch, header.lane, header.packet_number);
-                if claimed == Claimed::Refused {
-                    self.counters.replayed += 1;
-                    return None;
-                }
-                if self.epoch != Some(header.epoch) {
-                    self.begin_epoch(now, header.epoch, sink);
-                }
-                let lane = self.lane_of(&header, claimed, now);
-                let skipped = self.lanes[lane].accept(header.packet_number, now);
-                self.longest_burst = self.longest_burst.max(skipped);
-                return Some((header, lane));
-            }
-            Ok((_, true)) => self.counters.foreign_lane += 1,
-            Ok((_, false)) => self.counters.replayed += 1,
-            Err(OpenError::Frame(FrameError::Malformed)) => self.counters.malformed += 1,
-            Err(OpenError::Frame(FrameError::Version(_))) => self.counters.version += 1,
-            Err(OpenError::Unsealed) => self.counters.unsealed += 1,
-            Err(OpenError::NoKey) => self.counters.sealed_without_key += 1,
-            Err(OpenError::OldEpoch) => self.counters.old_epoch += 1,
-            Err(OpenError::BadTag) => self.counters.bad_tag += 1,
+        let header = self.opener.peek(frame).inspect_err(|error| self.counters.note_refused(*error)).ok()?;
+        if self.is_replay(&header) {
+            self.counters.replayed += 1;
+            return None;
         }
-        None
+        if let Err(error) = self.opener.open(&header, frame) {
+            self.counters.note_refused(error);
+            return None;
+        }
+        if header.lane >= LANES_MAX {
+            self.counters.foreign_lane += 1;
+            return None;
+        }
+        let claimed = self.config.claim.take(header.epoch, header.lane, header.packet_number);
+        if claimed == Claimed::Refused {
+            self.counters.replayed += 1;
+            return None;
+        }
+        if self.epoch != Some(header.epoch) {
+            self.begin_epoch(now, header.epoch, sink);
+        }
+        let lane = self.lane_of(&header, claimed, now);
+        let skipped = self.lanes[lane].accept(header.packet_number, now);
+        self.longest_burst = self.longest_burst.max(skipped);
+        Some((header, lane))
     }
 
     fn is_replay(&self, header: &Header) -> bool {

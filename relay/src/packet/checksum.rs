@@ -7,6 +7,29 @@
 ///
 /// Every piece but the last must have an even length. Up to 2^32 bytes may be summed before it overflows.
 pub(crate) fn add(sum: u64, data: &[u8]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if data.len() >= WIDE_LEN && is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, as just checked.
+        return unsafe { add_wide(sum, data) };
+    }
+    add_words(sum, data)
+}
+
+/// From here on wider registers pay for asking whether there are any.
+#[cfg(target_arch = "x86_64")]
+const WIDE_LEN: usize = 128;
+
+/// As [`add_words`], which the compiler may do with registers of 256 bits here.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn add_wide(sum: u64, data: &[u8]) -> u64 {
+    add_words(sum, data)
+}
+
+/// Inlined, so that it is compiled for the registers of whoever calls it.
+#[expect(clippy::inline_always, reason = "a function of its own would not have its caller's registers")]
+#[inline(always)]
+fn add_words(sum: u64, data: &[u8]) -> u64 {
     let mut sum = sum;
     let (words, tail) = data.as_chunks::<8>();
     for word in words {

@@ -1,7 +1,7 @@
 //! Ethernet, VLAN, IPv4, IPv6 and UDP: parse what `AF_XDP` receives, build what it sends.
 //!
-//! Owns the byte layouts of the network headers and nothing else. It never does I/O, never allocates, never
-//! looks at payload, and holds no `unsafe`.
+//! Owns the byte layouts of the network headers and nothing else. It never does I/O, never allocates, never looks at
+//! payload. Its only `unsafe` is a call of the checksum's code for wider registers.
 //!
 //! ```text
 //!            14        0, 4 or 8     20..60 | 40 + extensions      8

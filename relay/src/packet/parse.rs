@@ -71,12 +71,22 @@ pub enum Malformed {
     UdpLength,
 }
 
-/// Where things are in a frame.
+/// Where things are in a frame: inside it, by construction.
 pub(super) struct Located {
-    source: SocketAddr,
-    destination: SocketAddr,
-    /// The payload's bytes in the frame: inside it, by construction.
+    /// Where the IP header begins, and its version.
+    ip: usize,
+    version: Version,
+    /// Where the UDP header begins.
+    udp: usize,
+    /// The payload's bytes.
     pub(super) payload: Range<usize>,
+}
+
+/// Of IP.
+#[derive(Clone, Copy)]
+enum Version {
+    Four,
+    Six,
 }
 
 /// Finds the UDP datagram in an Ethernet frame.
@@ -84,12 +94,28 @@ pub(super) struct Located {
 /// Looks through up to two VLAN tags (0x8100, 0x88a8), IPv4 options and up to four IPv6 extension headers. Padding
 /// after the IP packet is ignored, and so is a surplus between UDP's length and IP's (RFC 9868 puts options there).
 /// Checksums are not verified: see the module's head.
+#[inline]
 pub fn parse_udp(frame: &[u8]) -> Result<UdpDatagram<'_>, Malformed> {
-    let located = locate_udp(frame)?;
-    Ok(UdpDatagram { source: located.source, destination: located.destination, payload: &frame[located.payload] })
+    // Positions are passed on in registers; addresses are read at the end, once.
+    let Located { ip, version, udp, payload } = locate_udp(frame)?;
+    let &[s0, s1, d0, d1] = field(frame, udp).ok_or(Malformed::UdpTruncated)?;
+    let ports = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
+    let (source, destination) = match version {
+        Version::Four => {
+            let &[s0, s1, s2, s3, d0, d1, d2, d3] = field(frame, ip + 12).ok_or(Malformed::IpTruncated)?;
+            let addresses = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
+            (SocketAddr::from((addresses.0, ports.0)), SocketAddr::from((addresses.1, ports.1)))
+        }
+        Version::Six => {
+            let addresses = (address_v6(frame, ip + 8)?, address_v6(frame, ip + 24)?);
+            (SocketAddr::from((addresses.0, ports.0)), SocketAddr::from((addresses.1, ports.1)))
+        }
+    };
+    Ok(UdpDatagram { source, destination, payload: &frame[payload] })
 }
 
 /// As [`parse_udp`], giving positions instead of a borrow.
+#[inline]
 pub(super) fn locate_udp(frame: &[u8]) -> Result<Located, Malformed> {
     let (ethertype, at) = ethertype(frame)?;
     match ethertype {
@@ -112,6 +138,7 @@ pub(super) fn ethertype(frame: &[u8]) -> Result<(u16, usize), Malformed> {
     Err(Malformed::TooManyTags)
 }
 
+#[inline]
 fn ipv4(frame: &[u8], at: usize) -> Result<Located, Malformed> {
     let header: &[u8; IPV4_LEN] = field(frame, at).ok_or(Malformed::IpTruncated)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
@@ -133,13 +160,8 @@ fn ipv4(frame: &[u8], at: usize) -> Result<Located, Malformed> {
     if header[9] != PROTOCOL_UDP {
         return Err(Malformed::NotUdp);
     }
-    let [.., s0, s1, s2, s3, d0, d1, d2, d3] = *header;
-    let (ports, payload) = udp(frame, at + header_len, end)?;
-    Ok(Located {
-        source: (Ipv4Addr::new(s0, s1, s2, s3), ports.0).into(),
-        destination: (Ipv4Addr::new(d0, d1, d2, d3), ports.1).into(),
-        payload,
-    })
+    let udp = at + header_len;
+    Ok(Located { ip: at, version: Version::Four, udp, payload: udp_payload(frame, udp, end)? })
 }
 
 fn ipv6(frame: &[u8], at: usize) -> Result<Located, Malformed> {
@@ -152,13 +174,8 @@ fn ipv6(frame: &[u8], at: usize) -> Result<Located, Malformed> {
     if end > frame.len() {
         return Err(Malformed::IpLength);
     }
-    let transport = skip_extensions(&frame[..end], header[6], start)?;
-    let (ports, payload) = udp(frame, transport, end)?;
-    Ok(Located {
-        source: (address_v6(frame, at + 8)?, ports.0).into(),
-        destination: (address_v6(frame, at + 24)?, ports.1).into(),
-        payload,
-    })
+    let udp = skip_extensions(&frame[..end], header[6], start)?;
+    Ok(Located { ip: at, version: Version::Six, udp, payload: udp_payload(frame, udp, end)? })
 }
 
 /// Walks the extension headers (RFC 8200, 4) of a packet that ends with `packet`; gives UDP's position.
@@ -186,16 +203,14 @@ fn skip_extensions(packet: &[u8], first: u8, start: usize) -> Result<usize, Malf
     Err(Malformed::TooManyExtensions)
 }
 
-/// The ports and the payload's place of the UDP packet at `at` in an IP packet that ends at `end`.
-fn udp(frame: &[u8], at: usize, end: usize) -> Result<((u16, u16), Range<usize>), Malformed> {
+/// The payload's place of the UDP packet at `at` in an IP packet that ends at `end`.
+fn udp_payload(frame: &[u8], at: usize, end: usize) -> Result<Range<usize>, Malformed> {
     let header: &[u8; UDP_LEN] = field(&frame[..end], at).ok_or(Malformed::UdpTruncated)?;
-    let [s0, s1, d0, d1, l0, l1, ..] = *header;
-    let len = usize::from(u16::from_be_bytes([l0, l1]));
+    let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     if len < UDP_LEN || at + len > end {
         return Err(Malformed::UdpLength);
     }
-    let ports = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
-    Ok((ports, at + UDP_LEN..at + len))
+    Ok(at + UDP_LEN..at + len)
 }
 
 fn address_v6(frame: &[u8], at: usize) -> Result<Ipv6Addr, Malformed> {

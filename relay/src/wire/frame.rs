@@ -74,6 +74,7 @@ pub enum FrameError {
 
 impl Header {
     /// Writes the header into the first [`HEADER_LEN`] bytes of `to`.
+    #[inline]
     pub fn write(&self, to: &mut [u8]) {
         let (kind, fields, scheme) = match self.kind {
             Kind::Source { first_record, previous_k } => {
@@ -99,6 +100,7 @@ impl Header {
     }
 
     /// Reads the header of a whole frame and checks every field's range.
+    #[inline]
     pub fn read(frame: &[u8]) -> Result<Self, FrameError> {
         if frame.len() < FRAME_OVERHEAD || u16_at(frame, 0) != MAGIC {
             return Err(FrameError::Malformed);
@@ -119,6 +121,7 @@ impl Header {
     }
 }
 
+#[inline]
 fn read_kind(frame: &[u8], symbol: u16) -> Option<Kind> {
     let symbol_bytes_here = frame.len() - FRAME_OVERHEAD;
     let (a, b, c) = (u16_at(frame, 24), u16_at(frame, 26), u16_at(frame, 28));

@@ -84,6 +84,7 @@ impl Sealer {
 
     /// Completes a frame in place: `frame` holds room for the header, then the symbol, then room for the tag.
     /// Epoch and sealing are this sealer's, whatever `header` says. The packet number must be fresh for its lane.
+    #[inline]
     pub fn seal(&self, header: &Header, frame: &mut [u8]) {
         let header = Header { sealed: self.sealed, epoch: self.epoch, ..*header };
         header.write(frame);
@@ -148,6 +149,7 @@ impl Opener {
     }
 
     /// Reads the header and refuses what needs no cipher to be refused.
+    #[inline]
     pub fn peek(&self, frame: &[u8]) -> Result<Header, OpenError> {
         let header = Header::read(frame)?;
         match (header.sealed, self.link_key.is_sealed()) {

@@ -1,0 +1,114 @@
+//! What a benchmark is: steps that measure figures, each beside its baseline of the same run.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+/// What a figure counts, and which way is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// Payload through something, 10^9 bits a second.
+    #[serde(rename = "Gbit/s")]
+    GbitPerSecond,
+    /// Part of a whole, 0..=1.
+    #[serde(rename = "share")]
+    Share,
+}
+
+impl std::fmt::Display for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::GbitPerSecond => "Gbit/s",
+            Self::Share => "share",
+        })
+    }
+}
+
+/// Where a figure stands in a plot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The plot's name.
+    pub plot: String,
+    /// The line in the plot.
+    pub series: String,
+    /// Where on its x axis.
+    pub x: f64,
+}
+
+/// A plot's frame; the figures bring their points.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// Names the file.
+    pub name: String,
+    /// Above the plot.
+    pub title: String,
+    /// Under the x axis.
+    pub x_label: &'static str,
+    /// Beside the y axis.
+    pub y_label: &'static str,
+}
+
+/// One figure of one run.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// What it is, within its case.
+    pub figure: String,
+    /// What it counts.
+    pub unit: Unit,
+    /// How much.
+    pub value: f64,
+    /// What it is compared with, and how much that was in the same run.
+    pub baseline: Option<(&'static str, f64)>,
+    /// Where it stands in plots.
+    pub points: Vec<Point>,
+}
+
+impl Measured {
+    /// A figure without a baseline, in no plot.
+    pub fn new(figure: impl Into<String>, unit: Unit, value: f64) -> Self {
+        Self { figure: figure.into(), unit, value, baseline: None, points: Vec::new() }
+    }
+
+    /// Compares it with `value` of the same run.
+    #[must_use]
+    pub fn of(mut self, baseline: &'static str, value: f64) -> Self {
+        self.baseline = Some((baseline, value));
+        self
+    }
+
+    /// Puts it into a plot.
+    #[must_use]
+    pub fn at(mut self, plot: impl Into<String>, series: impl Into<String>, x: f64) -> Self {
+        self.points.push(Point { plot: plot.into(), series: series.into(), x });
+        self
+    }
+}
+
+/// Measures a case once; the seed differs from run to run.
+pub type Measure = Box<dyn FnMut(u64) -> Result<Vec<Measured>>>;
+
+/// One case of a benchmark: some seconds at most, so that progress is seen.
+pub struct Step {
+    /// Names the case.
+    pub case: String,
+    /// Measures it.
+    pub measure: Measure,
+}
+
+impl Step {
+    /// A case and how to measure it.
+    pub fn new(case: impl Into<String>, measure: impl FnMut(u64) -> Result<Vec<Measured>> + 'static) -> Self {
+        Self { case: case.into(), measure: Box::new(measure) }
+    }
+}
+
+/// A benchmark.
+pub struct Bench {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it measures, in a line.
+    pub about: String,
+    /// Its plots.
+    pub plots: Vec<Plot>,
+    /// Its cases.
+    pub steps: Vec<Step>,
+}

@@ -34,7 +34,8 @@ pub use emitter::SenderCounters;
 pub use pacer::Rate;
 pub use port::{RxPort, TxPort};
 pub use receiver::{
-    Delivery, LinkLoss, Receiver, ReceiverChannel, ReceiverConfig, ReceiverCounters, Settled, Sink, Turn,
+    Delivery, LinkLoss, RANDOM_RUN_MAX, Receiver, ReceiverChannel, ReceiverConfig, ReceiverCounters, Settled, Sink,
+    Turn,
 };
 pub use sender::{PushError, Sender, SenderChannel, SenderConfig};
 

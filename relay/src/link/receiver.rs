@@ -138,6 +138,10 @@ pub struct ReceiverCounters {
     pub records_broken: u64,
 }
 
+/// Runs of more missing frames than this count as bursts: where one frame in a hundred is lost by itself, one run in a
+/// million is longer.
+pub const RANDOM_RUN_MAX: u64 = 3;
+
 /// What the link itself loses, measured by packet numbers, since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkLoss {
@@ -147,12 +151,24 @@ pub struct LinkLoss {
     pub missing_frames: u64,
     /// Longest run of missing frames.
     pub longest_burst_frames: u64,
+    /// Frames that were missing in runs of more than [`RANDOM_RUN_MAX`], those that came late included.
+    pub in_bursts_frames: u64,
+}
+
+impl LinkLoss {
+    /// Adds what was lost at another time or on another lane.
+    pub fn add(&mut self, more: Self) {
+        self.expected_frames += more.expected_frames;
+        self.missing_frames += more.missing_frames;
+        self.longest_burst_frames = self.longest_burst_frames.max(more.longest_burst_frames);
+        self.in_bursts_frames += more.in_bursts_frames;
+    }
 }
 
 impl std::fmt::Display for LinkLoss {
     /// As the counter lines have it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { expected_frames, missing_frames, longest_burst_frames } = self;
+        let Self { expected_frames, missing_frames, longest_burst_frames, .. } = self;
         write!(f, "link_expected={expected_frames} link_missing={missing_frames} longest_burst={longest_burst_frames}")
     }
 }
@@ -177,6 +193,7 @@ pub struct Receiver {
     attention: Vec<(usize, usize)>,
     heartbeat_ns: Nanos,
     longest_burst: u64,
+    in_bursts: u64,
     /// Expected and accepted frames at the last look.
     looked_at: (u64, u64),
     counters: ReceiverCounters,
@@ -199,6 +216,7 @@ impl Receiver {
             attention: Vec::new(),
             heartbeat_ns: DEFAULT_HEARTBEAT_NS,
             longest_burst: 0,
+            in_bursts: 0,
             looked_at: (0, 0),
             counters: ReceiverCounters::default(),
         }
@@ -356,6 +374,7 @@ impl Receiver {
             expected_frames,
             missing_frames: expected_frames.saturating_sub(accepted.saturating_sub(accepted_before)),
             longest_burst_frames: std::mem::take(&mut self.longest_burst),
+            in_bursts_frames: std::mem::take(&mut self.in_bursts),
         }
     }
 
@@ -380,6 +399,9 @@ impl Receiver {
                 let lane = self.lane_of(&header, claimed, now);
                 let skipped = self.lanes[lane].accept(header.packet_number, now);
                 self.longest_burst = self.longest_burst.max(skipped);
+                if skipped > RANDOM_RUN_MAX {
+                    self.in_bursts += skipped;
+                }
                 return Some((header, lane));
             }
             Ok((_, true)) => self.counters.foreign_lane += 1,

@@ -146,7 +146,10 @@ mod tests {
         returned.link().lane(0).unwrap().accepted.add(9);
         let texts: Vec<String> =
             [sent.samples(), returned.samples()].iter().flat_map(|samples| lines(Occasion::Stats, samples)).collect();
-        assert_eq!(texts[0], "stats role=red stream=database channel=2 link=return received=7 received_bytes=0 sent=0 sessions=0 sessions_aborted=0");
+        assert_eq!(
+            texts[0],
+            "stats role=red stream=database channel=2 link=return received=7 received_bytes=0 sent=0 sessions=0 sessions_aborted=0"
+        );
         assert!(texts[1].starts_with("stats role=red link=return source_frames=0 "), "{}", texts[1]);
         assert!(texts[2].starts_with("stats role=blue link=return accepted=9 "), "{}", texts[2]);
         let stream = Line::parse(&texts[0]).unwrap();

@@ -3,6 +3,7 @@
 use super::claim::{Claim, Claimed};
 use super::incoming::{Context, Incoming, Since};
 use super::lane::Lane;
+use super::loss::LinkLoss;
 use super::pool::Pool;
 use super::{LANES_MAX, Nanos};
 use crate::fec::{Code, Decoder, Geometry};
@@ -138,41 +139,6 @@ pub struct ReceiverCounters {
     pub records_broken: u64,
 }
 
-/// Runs of more missing frames than this count as bursts: where one frame in a hundred is lost by itself, one run in a
-/// million is longer.
-pub const RANDOM_RUN_MAX: u64 = 3;
-
-/// What the link itself loses, measured by packet numbers, since the last look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkLoss {
-    /// Frames sent to this side.
-    pub expected_frames: u64,
-    /// Frames of them that never came (or not yet).
-    pub missing_frames: u64,
-    /// Longest run of missing frames.
-    pub longest_burst_frames: u64,
-    /// Frames that were missing in runs of more than [`RANDOM_RUN_MAX`], those that came late included.
-    pub in_bursts_frames: u64,
-}
-
-impl LinkLoss {
-    /// Adds what was lost at another time or on another lane.
-    pub fn add(&mut self, more: Self) {
-        self.expected_frames += more.expected_frames;
-        self.missing_frames += more.missing_frames;
-        self.longest_burst_frames = self.longest_burst_frames.max(more.longest_burst_frames);
-        self.in_bursts_frames += more.in_bursts_frames;
-    }
-}
-
-impl std::fmt::Display for LinkLoss {
-    /// As the counter lines have it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { expected_frames, missing_frames, longest_burst_frames, .. } = self;
-        write!(f, "link_expected={expected_frames} link_missing={missing_frames} longest_burst={longest_burst_frames}")
-    }
-}
-
 /// The receiving end of all lanes that arrive at one place.
 #[derive(Debug)]
 pub struct Receiver {
@@ -192,8 +158,8 @@ pub struct Receiver {
     /// Lanes' indices and slots that hold something back.
     attention: Vec<(usize, usize)>,
     heartbeat_ns: Nanos,
-    longest_burst: u64,
-    in_bursts: u64,
+    /// Runs of missing frames since the last look.
+    runs: LinkLoss,
     /// Expected and accepted frames at the last look.
     looked_at: (u64, u64),
     counters: ReceiverCounters,
@@ -215,8 +181,7 @@ impl Receiver {
             decoder: Decoder::default(),
             attention: Vec::new(),
             heartbeat_ns: DEFAULT_HEARTBEAT_NS,
-            longest_burst: 0,
-            in_bursts: 0,
+            runs: LinkLoss::default(),
             looked_at: (0, 0),
             counters: ReceiverCounters::default(),
         }
@@ -373,8 +338,7 @@ impl Receiver {
         LinkLoss {
             expected_frames,
             missing_frames: expected_frames.saturating_sub(accepted.saturating_sub(accepted_before)),
-            longest_burst_frames: std::mem::take(&mut self.longest_burst),
-            in_bursts_frames: std::mem::take(&mut self.in_bursts),
+            ..std::mem::take(&mut self.runs)
         }
     }
 
@@ -398,10 +362,7 @@ impl Receiver {
                 }
                 let lane = self.lane_of(&header, claimed, now);
                 let skipped = self.lanes[lane].accept(header.packet_number, now);
-                self.longest_burst = self.longest_burst.max(skipped);
-                if skipped > RANDOM_RUN_MAX {
-                    self.in_bursts += skipped;
-                }
+                self.runs.note_run(skipped);
                 return Some((header, lane));
             }
             Ok((_, true)) => self.counters.foreign_lane += 1,

@@ -7,6 +7,7 @@ pub mod host;
 pub mod lane;
 pub mod link;
 pub mod packet;
+pub mod probe;
 pub mod red;
 pub mod session;
 pub mod steer;

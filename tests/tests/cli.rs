@@ -253,7 +253,16 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn usage_errors_leave_with_2_and_help_with_0() {
-    for arguments in [&[][..], &["bleu"], &["blue"], &["check", "--config"], &["keygen"], &["check", "x"]] {
+    for arguments in [
+        &[][..],
+        &["bleu"],
+        &["blue"],
+        &["check", "--config"],
+        &["keygen"],
+        &["check", "x"],
+        &["bench"],
+        &["bench", "send"],
+    ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(err(&output).contains("--help"), "{arguments:?}: {}", err(&output));
@@ -268,14 +277,39 @@ fn usage_errors_leave_with_2_and_help_with_0() {
         ("red", ["SIGTERM", "SIGUSR1", "RELAY_LOG", "socket", "ready"]),
         ("check", ["--config", "warning", "at once", "Exit codes", "TOML"]),
         ("keygen", ["PATH", "0600", "never overwritten", "key_file", "64"]),
+        ("bench", ["send", "receive", "On RED", "On BLUE", "protect"]),
+        ("bench send", ["--rate", "--from", "unpaced", "SIGTERM", "Exit codes: 0"]),
+        ("bench receive", ["--loss", "--seconds", "records lost", "overflow", "Exit codes: 0"]),
     ] {
-        let output = run([command, "--help"]);
+        let output = run(command.split(' ').chain(["--help"]));
         assert_eq!(output.status.code(), Some(0));
         for part in parts {
             assert!(out(&output).contains(part), "`{part}` is not in the help of {command}");
         }
     }
     assert!(out(&run(["--version"])).starts_with("relay 0."));
+}
+
+#[test]
+fn bench_refuses_what_cannot_be_before_anything_starts() {
+    let folder = Folder::new("bench");
+    let site = folder.site(|text| text);
+    let bench = |side: &str, arguments: &[&str]| {
+        let mut command = Command::new(relay());
+        command.args(["bench", side, "--config"]).arg(&site).args(arguments).output().unwrap()
+    };
+    for (side, arguments, wanted) in [
+        ("send", &["--rate", "fast"][..], "write it like \"500Mbit/s\""),
+        ("send", &["--rate", "1Gbit/s", "--to", "2Gbit/s"], "cannot be used with"),
+        ("send", &["--seconds", "0.1"], "seconds from 0.2 to 3600"),
+        ("send", &["--size", "19"], "20..=65000"),
+        ("receive", &["--loss", "2"], "above 0 and below 1"),
+        ("receive", &[], "relay keygen"),
+    ] {
+        let output = bench(side, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", err(&output));
+        assert!(err(&output).contains(wanted), "{arguments:?}: {}", err(&output));
+    }
 }
 
 #[test]

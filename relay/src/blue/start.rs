@@ -14,7 +14,7 @@ use super::source::{Shared, Source};
 use super::table::Table;
 use super::tcp::{Clients, Listeners};
 use super::udp::UdpIngress;
-use crate::config::{Driver, Role, Site, Unmatched};
+use crate::config::{Driver, Link, Role, Site, Unmatched};
 use crate::host::{
     Chatter, Clock, Lanes, LinkEnd, LinkTx, XdpSending, link_key, next_epoch, quiet, raise_open_files, tx_frames,
 };
@@ -34,6 +34,8 @@ struct Common {
     site: Site,
     epoch: u32,
     key: LinkKey,
+    /// Of each lane.
+    rate: Option<Rate>,
     clock: Clock,
     table: Arc<Table>,
     counters: Arc<SendCounters>,
@@ -53,7 +55,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let (notices, notices_here) = bounded(NOTICES_MAX);
     let epoch = next_epoch(&site.blue.state_dir, Direction::Forward)?;
     quiet(&site.link.blue.interface);
-    let common = Common { epoch, key, clock: Clock::default(), table, counters, notices, site };
+    let rate = lane_rate(&site.link, lanes);
+    let common = Common { epoch, key, rate, clock: Clock::default(), table, counters, notices, site };
     let returns =
         return_link::start(&common.site, &common.key, common.clock, &common.table, return_counters, &common.notices)?;
     let windows = returns.as_ref().map(|returns| Arc::clone(&returns.windows)).unwrap_or_default();
@@ -201,7 +204,7 @@ where
             key: common.key.clone(),
             symbol_bytes: tx.symbol_bytes,
             heartbeat_ns: link.heartbeat.as_nanos() as u64,
-            rate: link.rate_bps.map(|bits_per_second| Rate { bits_per_second, burst_bytes: link.burst_bytes }),
+            rate: common.rate,
         };
         let table = Arc::clone(&common.table);
         let udp = UdpIngress::new(lane, table, Arc::clone(&shared), common.notices.clone());
@@ -218,6 +221,13 @@ where
         move || lane.run()
     })?;
     Ok(feed_sender)
+}
+
+/// A lane's part of the link's rate and burst: lanes know nothing of one another, and together may not exceed them.
+fn lane_rate(link: &Link, lanes: usize) -> Option<Rate> {
+    let lanes = lanes.max(1) as u64;
+    let burst_bytes = (u64::from(link.burst_bytes) / lanes).max(u64::from(link.mtu)) as u32;
+    Some(Rate { bits_per_second: (link.rate_bps? / lanes).max(1), burst_bytes })
 }
 
 fn order(table: &Arc<Table>) -> SendingOrder<Table> {

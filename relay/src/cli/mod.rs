@@ -1,8 +1,9 @@
-//! The command line: `relay blue | red | check | keygen`.
+//! The command line: `relay blue | red | check | keygen | bench`.
 //!
 //! Owns arguments, help, exit codes and what is printed before and after a run. It never relays:
-//! [`crate::blue::run`] and [`crate::red::run`] do, once they have a valid site.
+//! [`crate::blue::run`], [`crate::red::run`] and [`crate::probe`] do, once they have a valid site.
 
+mod bench;
 mod check;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use bench::Bench;
 
 use crate::config::{self, Loaded, Purpose, Role, SiteErrors};
 use crate::telemetry::logging;
@@ -90,6 +93,9 @@ enum Command {
     /// Check a site file and show every error
     #[command(after_help = CHECK_HELP)]
     Check(SiteFile),
+    /// Measure what the diode carries safely
+    #[command(subcommand, after_help = bench::HELP)]
+    Bench(Bench),
     /// Write a new link key
     #[command(after_help = KEYGEN_HELP)]
     Keygen {
@@ -109,14 +115,19 @@ struct SiteFile {
 pub fn main() -> ExitCode {
     // clap prints usage errors itself and leaves with 2, help and version with 0.
     match Arguments::parse().command {
-        Command::Blue(file) => run(Role::Blue, &file.config),
-        Command::Red(file) => run(Role::Red, &file.config),
+        Command::Blue(file) => run("blue", Role::Blue, &file.config, |loaded| crate::blue::run(&file.config, loaded)),
+        Command::Red(file) => run("red", Role::Red, &file.config, |loaded| crate::red::run(&file.config, loaded)),
         Command::Check(file) => check::check(&file.config),
+        Command::Bench(bench) => {
+            let (role, path) = bench.place();
+            run(bench.name(), role, path, |loaded| bench.run(&loaded.site))
+        }
         Command::Keygen { path } => keygen(&path),
     }
 }
 
-fn run(role: Role, path: &Path) -> ExitCode {
+/// Loads the site file for the host of `role`, does `work`, and gives the exit code. `command` is what was typed.
+fn run(command: &str, role: Role, path: &Path, work: impl FnOnce(Loaded) -> anyhow::Result<()>) -> ExitCode {
     if let Err(error) = logging::start() {
         eprintln!("relay: {error}");
         return ExitCode::from(EXIT_USAGE);
@@ -126,14 +137,10 @@ fn run(role: Role, path: &Path) -> ExitCode {
         Err(errors) => return refuse(path, &errors),
     };
     warn(&loaded);
-    let outcome = match role {
-        Role::Blue => crate::blue::run(path, loaded),
-        Role::Red => crate::red::run(path, loaded),
-    };
-    match outcome {
+    match work(loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("relay {role}: {error:#}");
+            eprintln!("relay {command}: {error:#}");
             ExitCode::from(EXIT_FAILED)
         }
     }

@@ -20,6 +20,7 @@ mod streams;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod text;
 mod values;
 
 use std::io::Read as _;
@@ -34,6 +35,7 @@ pub use site::{
     Driver, Encapsulation, Endpoint, Fec, Host, Impersonate, LEAST_ROOM_BYTES, Link, Network, Protection, ReturnLink,
     ReturnMode, Role, Scheme, Site, Stream, StreamKind, Syslog, Unmatched,
 };
+pub use text::{probability_of, rate_of};
 
 use key::KeyError;
 use problem::{Class, Text};

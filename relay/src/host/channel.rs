@@ -5,32 +5,41 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::config::{self, Stream, StreamKind};
-use crate::fec::{Encoder, Protection, RepairTable, Scheme};
+use crate::fec::{Encoder, Protection, ProtectionError, RepairTable, Scheme};
 use crate::link::{Nanos, ReceiverChannel, SenderChannel};
 
 /// The stream's channel, with its own protection.
 pub fn sender_channel(stream: &Stream) -> anyhow::Result<SenderChannel> {
-    let fec = &stream.fec;
-    let scheme = match fec.scheme {
-        config::Scheme::RaptorQ => Scheme::RaptorQ,
-        config::Scheme::ReedSolomon => Scheme::ReedSolomon,
-        config::Scheme::None => Scheme::None,
-    };
+    fec_channel(stream.channel, stream.kind.wire_number(), &stream.fec)
+        .with_context(|| format!("stream \"{}\": `protect` cannot be kept", stream.name))
+}
+
+/// A channel with this protection.
+pub fn fec_channel(channel: u16, stream_type: u8, fec: &config::Fec) -> Result<SenderChannel, ProtectionError> {
+    let scheme = scheme(fec.scheme);
     let protection = match fec.protection {
         config::Protection::Promise { loss, residual, burst } => Protection::Promise { loss, residual, burst },
         config::Protection::Share { repair, repair_min } => Protection::Share { repair, repair_min },
     };
-    let repair = RepairTable::new(scheme, protection, fec.block_symbols)
-        .with_context(|| format!("stream \"{}\": `protect` cannot be kept", stream.name))?;
+    let repair = RepairTable::new(scheme, protection, fec.block_symbols)?;
     Ok(SenderChannel {
-        channel: stream.channel,
-        stream_type: stream.kind.wire_number(),
+        channel,
+        stream_type,
         scheme,
         block_symbols: fec.block_symbols,
         flush_ns: fec.flush.as_nanos() as Nanos,
         deadline_ns: fec.deadline.as_nanos() as Nanos,
         repair: Arc::new(repair),
     })
+}
+
+/// The site file's code.
+pub fn scheme(scheme: config::Scheme) -> Scheme {
+    match scheme {
+        config::Scheme::RaptorQ => Scheme::RaptorQ,
+        config::Scheme::ReedSolomon => Scheme::ReedSolomon,
+        config::Scheme::None => Scheme::None,
+    }
 }
 
 /// A TCP stream's channel as the link's receiver knows it: bytes have no other order than their own.

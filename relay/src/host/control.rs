@@ -21,13 +21,18 @@ pub trait Controlled {
     fn report(&mut self, occasion: Occasion);
     /// Called every 100 ms. An error ends the host: a lane has died.
     fn tick(&mut self) -> anyhow::Result<()>;
+    /// Is there nothing more to do? Asked after each tick.
+    fn is_over(&self) -> bool {
+        false
+    }
     /// Period of the counter lines; asked for again after a reload.
     fn interval(&self) -> Duration;
     /// Stop the lanes and give the final account.
     fn stop(self);
 }
 
-/// Starts a host inside the control thread's runtime, and runs it until SIGTERM or SIGINT, or until its tick fails.
+/// Starts a host inside the control thread's runtime, and runs it until SIGTERM or SIGINT, until it
+/// is over, or until its tick fails.
 pub fn run<H: Controlled>(start: impl FnOnce() -> anyhow::Result<H>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the control thread's runtime")?.block_on(async {
@@ -80,7 +85,12 @@ async fn control(host: &mut impl Controlled, signals: &mut Signals) -> anyhow::R
             }
             _ = signals.usr1.recv() => host.report(Occasion::Stats),
             _ = report.tick() => host.report(Occasion::Stats),
-            _ = tick.tick() => host.tick()?,
+            _ = tick.tick() => {
+                host.tick()?;
+                if host.is_over() {
+                    return Ok(());
+                }
+            }
         }
     }
     tracing::info!("stopping");

@@ -49,7 +49,7 @@ impl SharedSeen {
         seen.state.floors.extend(receiver.packet_floors());
         seen.last_frame_at = receiver.last_frame_at();
         seen.heartbeat_ns = receiver.heartbeat_ns();
-        add(&mut seen.loss, loss);
+        seen.loss.add(loss);
     }
 
     fn take(&self) -> Seen {
@@ -110,8 +110,8 @@ impl LinkWatch {
         self.seen.clear();
         self.seen.extend(lanes.map(SharedSeen::take));
         for loss in self.seen.iter().map(|seen| seen.loss) {
-            add(&mut self.loss_since_report, loss);
-            add(&mut self.loss, loss);
+            self.loss_since_report.add(loss);
+            self.loss.add(loss);
         }
     }
 
@@ -219,12 +219,6 @@ impl LinkWatch {
     }
 }
 
-fn add(to: &mut LinkLoss, more: LinkLoss) {
-    to.expected_frames += more.expected_frames;
-    to.missing_frames += more.missing_frames;
-    to.longest_burst_frames = to.longest_burst_frames.max(more.longest_burst_frames);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +249,7 @@ mod tests {
 
     fn seen(epoch: u32, floors: &[(u16, u64)], last_frame_at: Option<Nanos>) -> SharedSeen {
         let state = ReceiverState { epoch, floors: floors.to_vec() };
-        let loss = LinkLoss { expected_frames: 100, missing_frames: 2, longest_burst_frames: 1 };
+        let loss = LinkLoss { expected_frames: 100, missing_frames: 2, longest_burst_frames: 1, in_bursts_frames: 0 };
         SharedSeen(Mutex::new(Seen { state, last_frame_at, heartbeat_ns: HEARTBEAT_NS, loss }))
     }
 

@@ -21,7 +21,7 @@ mod tcp_runtime;
 mod udp_drops;
 mod wait;
 
-pub use channel::{byte_channel, encoder, sender_channel, tx_frames};
+pub use channel::{byte_channel, encoder, fec_channel, scheme, sender_channel, tx_frames};
 pub use clock::Clock;
 pub use control::{Controlled, run};
 pub use lanes::{Lanes, Ready};

@@ -59,6 +59,11 @@ impl<P: TxPort> Emitter<P> {
         }
     }
 
+    /// Paces what leaves from now on at `rate`, beginning with a full bucket.
+    pub(super) fn set_rate(&mut self, rate: Option<Rate>) {
+        self.pacer = rate.map(Pacer::new);
+    }
+
     /// Seals a frame around the symbol that `fill` writes (it returns the symbol's length) and lets it leave.
     pub(super) fn emit(&mut self, now: Nanos, position: Position, kind: Kind, fill: impl FnOnce(&mut [u8]) -> usize) {
         // A number used twice would be a nonce used twice: at the end of the numbers nothing more may leave.

@@ -18,6 +18,7 @@ mod claim;
 mod emitter;
 mod incoming;
 mod lane;
+mod loss;
 pub mod memory;
 mod outgoing;
 mod pacer;
@@ -32,10 +33,11 @@ pub mod xdp;
 
 pub use claim::Claim;
 pub use emitter::SenderCounters;
+pub use loss::{LinkLoss, RANDOM_RUN_MAX};
 pub use pacer::Rate;
 pub use port::{RxPort, TxPort};
 pub use receiver::{Delivery, Receiver, ReceiverChannel, ReceiverConfig, Settled, Sink, Turn};
-pub use seen::{LinkLoss, ReceiverCounters};
+pub use seen::ReceiverCounters;
 pub use sender::{PushError, Sender, SenderChannel, SenderConfig};
 
 /// Nanoseconds on a clock that only goes forward; which one is the caller's business.

@@ -127,7 +127,8 @@ pub struct Receiver {
     /// Lanes' indices and slots that hold something back.
     attention: Vec<(usize, usize)>,
     heartbeat_ns: Nanos,
-    longest_burst: u64,
+    /// Runs of missing frames since the last look.
+    runs: LinkLoss,
     /// Expected and accepted frames at the last look.
     looked_at: (u64, u64),
     counters: ReceiverCounters,
@@ -149,7 +150,7 @@ impl Receiver {
             lanes: Vec::new(),
             decoder: Decoder::default(),
             attention: Vec::new(),
-            longest_burst: 0,
+            runs: LinkLoss::default(),
             looked_at: (0, 0),
             counters: ReceiverCounters::default(),
         }
@@ -306,7 +307,7 @@ impl Receiver {
         LinkLoss {
             expected_frames,
             missing_frames: expected_frames.saturating_sub(accepted.saturating_sub(accepted_before)),
-            longest_burst_frames: std::mem::take(&mut self.longest_burst),
+            ..std::mem::take(&mut self.runs)
         }
     }
 
@@ -335,7 +336,7 @@ impl Receiver {
         }
         let lane = self.lane_of(&header, claimed, now);
         let skipped = self.lanes[lane].accept(header.packet_number, now);
-        self.longest_burst = self.longest_burst.max(skipped);
+        self.runs.note_run(skipped);
         Some((header, lane))
     }
 

@@ -43,22 +43,3 @@ impl ReceiverCounters {
         } += 1;
     }
 }
-
-/// What the link itself loses, measured by packet numbers, since the last look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkLoss {
-    /// Frames sent to this side.
-    pub expected_frames: u64,
-    /// Frames of them that never came (or not yet).
-    pub missing_frames: u64,
-    /// Longest run of missing frames.
-    pub longest_burst_frames: u64,
-}
-
-impl std::fmt::Display for LinkLoss {
-    /// As the counter lines have it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { expected_frames, missing_frames, longest_burst_frames } = self;
-        write!(f, "link_expected={expected_frames} link_missing={missing_frames} longest_burst={longest_burst_frames}")
-    }
-}

@@ -279,6 +279,11 @@ impl<P: TxPort> Sender<P> {
         self.heartbeat(now);
     }
 
+    /// Paces what leaves from now on at `rate`, beginning with a full burst.
+    pub fn set_rate(&mut self, rate: Option<Rate>) {
+        self.emitter.set_rate(rate);
+    }
+
     /// Frames that wait for the link's rate.
     pub fn waiting_frames(&self) -> usize {
         self.emitter.waiting_frames()

@@ -20,6 +20,7 @@ use crate::tcp::Memory;
 use crate::telemetry::counters::ReceiveCounters;
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::{Event, Kind, Syslog, Target};
+use crate::wire::BENCH_CHANNEL;
 
 /// How BLUE's site file is known to differ from ours: each difference is told once.
 #[derive(Debug, Default)]
@@ -114,12 +115,16 @@ impl RedHost {
         if !self.files.mismatches.insert((channel, theirs)) {
             return;
         }
-        let what = if ours.is_some() {
+        let what = if channel == BENCH_CHANNEL {
+            "BLUE runs `relay bench send`, which is for `relay bench receive`: nothing of it is delivered"
+        } else if ours.is_some() {
             "BLUE's stream on this channel is of another type than ours"
         } else {
             "BLUE has a stream on this channel, this host's file has none: its traffic is dropped"
         };
-        tracing::warn!(channel, "{what}; use the same site file on both hosts");
+        let remedy =
+            if channel == BENCH_CHANNEL { "start `relay blue` there" } else { "use the same site file on both hosts" };
+        tracing::warn!(channel, "{what}; {remedy}");
     }
 
     fn tables_differ(&mut self, digest: u64) {

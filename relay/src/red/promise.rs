@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     fn seen(expected_frames: u64, missing_frames: u64, longest_burst_frames: u64) -> LinkLoss {
-        LinkLoss { expected_frames, missing_frames, longest_burst_frames }
+        LinkLoss { expected_frames, missing_frames, longest_burst_frames, in_bursts_frames: 0 }
     }
 
     fn site() -> Site {

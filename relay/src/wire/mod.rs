@@ -13,7 +13,7 @@
 //! | 4 | 4 | epoch | the sender's start, strictly increasing |
 //! | 8 | 2 | lane | |
 //! | 10 | 6 | packet number | counts every frame of the lane from 0 |
-//! | 16 | 2 | channel | 0 in heartbeats |
+//! | 16 | 2 | channel | 0 in heartbeats, and in what `relay bench send` makes up |
 //! | 18 | 4 | block | counts the channel's blocks on this lane from 0; 0 in heartbeats |
 //! | 22 | 2 | symbol | source: 0..K, repair: 0..R |
 //! | 24 | 2 | first record / K | source: offset of the first record that begins here, 0xFFFF: none. Repair: K |
@@ -91,6 +91,10 @@ pub const VERSION: u8 = 1;
 pub const HEADER_LEN: usize = 32;
 /// AES-256-GCM tag, bytes (NIST SP 800-38D).
 pub const TAG_LEN: usize = 16;
+/// The channel of measurements: no stream can have it, so that a relay refuses what comes on it.
+pub const BENCH_CHANNEL: u16 = 0;
+/// The type of that channel in heartbeats: none of a stream's.
+pub const BENCH_STREAM_TYPE: u8 = 0xB0;
 /// Record header, bytes.
 pub const RECORD_LEN: usize = 24;
 /// What a frame costs besides its symbol, bytes.

@@ -307,17 +307,23 @@ impl Feed {
 
     /// Before the lane sleeps. False: something has come meanwhile, do not sleep.
     pub fn fall_asleep(&mut self) -> bool {
-        self.bell.asleep.store(true, Ordering::SeqCst);
+        // Swapped, not stored: whoever finds the lane awake has put its piece in before, and the look below finds that.
+        self.bell.asleep.swap(true, Ordering::SeqCst);
         let quiet = self.rest.is_none() && self.queue.is_empty();
         if !quiet {
-            self.bell.asleep.store(false, Ordering::SeqCst);
+            self.stay_awake();
         }
         quiet
     }
 
+    /// Hears of the ring, if there was one since the lane fell asleep.
+    fn stay_awake(&mut self) {
+        self.rings += usize::from(!self.bell.asleep.swap(false, Ordering::SeqCst));
+    }
+
     /// After the lane slept.
     pub fn wake_up(&mut self) {
-        self.rings += usize::from(!self.bell.asleep.swap(false, Ordering::SeqCst));
+        self.stay_awake();
         if self.rings > 0 {
             // Nothing to read only means that the byte is still on its way; left there, it would keep the lane awake.
             self.rings = self.rings.saturating_sub(self.wake.read(&mut [0; 64]).unwrap_or(0));

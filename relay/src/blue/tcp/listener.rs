@@ -16,7 +16,7 @@ use crate::blue::notice::Notice;
 use crate::blue::table::{Entry, Table};
 use crate::config::StreamKind;
 use crate::host::{Clock, TcpRuntime};
-use crate::session::{self, SessionId, StreamRules as _, new_id};
+use crate::session::{self, SessionId, new_id};
 use crate::tcp::{
     FeedSender, Inflow, Memory, Peer, Reporter, Windows, end_in_order, keep_alive, reset_when_dropped, way,
 };
@@ -163,19 +163,15 @@ fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Clients>
     reset_when_dropped(&client);
     let table = common.table();
     let Some(entry) = table.get(slot) else { return };
-    let refused = if !entry.allows(source.ip()) {
-        Some(SendRefused::Source)
-    } else if !entry.limit.enter() {
-        Some(SendRefused::SessionLimit)
-    } else {
-        None
-    };
-    if let Some(reason) = refused {
-        return common.refuse(entry, slot, source, reason);
+    if !entry.allows(source.ip()) {
+        return common.refuse(entry, slot, source, SendRefused::Source);
     }
+    let Some(place) = entry.limit.enter() else {
+        return common.refuse(entry, slot, source, SendRefused::SessionLimit);
+    };
     keep_alive(&client, entry.tcp.keepalive);
     let (connection, expected) = common.connection(entry, slot, source);
-    let held = Held { common: Arc::clone(common), slot };
+    let common = Arc::clone(common);
     tokio::spawn(async move {
         let mut client = client;
         // As it was when the client came: the stream may be gone by then.
@@ -183,26 +179,12 @@ fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Clients>
         let id = connection.id;
         entry.clients.begin();
         let outcome = connection.carry(&mut client).await;
-        held.common.conclude(entry, slot, source, id, &outcome);
+        common.conclude(entry, slot, source, id, &outcome);
         if matches!(outcome, Outcome::Ended) {
             end_in_order(&client);
         }
-        drop((client, expected, held));
+        drop((client, expected, place));
     });
-}
-
-/// A client's place among its stream's sessions, given back when this is dropped.
-struct Held {
-    common: Arc<Clients>,
-    slot: u16,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(limit) = self.common.table().limit(self.slot) {
-            limit.leave();
-        }
-    }
 }
 
 fn listen(interface: &str, port: u16) -> io::Result<TcpListener> {

@@ -180,7 +180,7 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
         scene.tell_aborted(Failure::Missing(delivery.head.sequence));
         return session;
     }
-    let Some(place) = entry.live.enter() else {
+    let Some(place) = entry.limit.enter() else {
         counters.refused.add(ReceiveRefused::SessionLimit, 1);
         return session;
     };

@@ -124,6 +124,11 @@ impl Table {
         self.entries.get(usize::from(slot))?.as_ref()
     }
 
+    /// The stream that listens on TCP `port`, and its slot.
+    pub fn by_tcp_port(&self, port: u16) -> Option<(u16, &Entry)> {
+        self.tcp().find(|(_, entry)| entry.port == port)
+    }
+
     /// The stream that listens on UDP `port`, and its slot.
     pub fn by_port(&self, port: u16) -> Option<(u16, &Entry)> {
         let slot = self.by_port[usize::from(port)]?;

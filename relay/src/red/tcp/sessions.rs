@@ -233,9 +233,7 @@ impl Scene<'_> {
         let fate = session.inflow.as_mut().map(|inflow| inflow.data(delivery.head.sequence, delivery.payload));
         match fate {
             Some(Fate::Taken) => {
-                counters.delivered.add(1);
-                counters.delivered_bytes.add(delivery.payload.len() as u64);
-                counters.recovered.add(u64::from(delivery.recovered));
+                counters.deliver(delivery.payload.len(), delivery.recovered);
                 return true;
             }
             Some(Fate::Stale) => {}

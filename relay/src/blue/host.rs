@@ -241,6 +241,8 @@ impl BlueHost {
             tx_frames(&table.sender_channels()) <= self.tx_frames,
             "the new `protect` needs more transmit frames than there are; restart to use it"
         );
+        // While nothing has changed yet: a port may be taken.
+        let opened = self.listeners.as_ref().map(|listeners| listeners.open(&table)).transpose()?;
         // Lanes first: a stream that they do not know yet must not get datagrams.
         if let Some(link) = &self.return_link {
             link.set_table(&table)?;
@@ -251,8 +253,8 @@ impl BlueHost {
         if let Some(programs) = &mut self.programs {
             programs.ingress.update(&table.rules())?;
         }
-        if let Some(listeners) = &mut self.listeners {
-            listeners.set_table(&table)?;
+        if let (Some(listeners), Some(opened)) = (&mut self.listeners, opened) {
+            listeners.set_table(&table, opened);
         }
         if loaded.site.blue.syslog != self.site.blue.syslog {
             self.syslog =

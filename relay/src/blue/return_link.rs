@@ -9,7 +9,8 @@ use super::table::Table;
 use super::tcp::{Answers, AnswersSender, answers};
 use crate::config::{Driver, Role, Site};
 use crate::host::{
-    Clock, Lanes, LinkEnd, LinkPort, LinkWatch, SharedSeen, XdpReceiving, open_socket_rx, print_report, quiet,
+    Clock, Lanes, LinkEnd, LinkPort, LinkWatch, POOL_BYTES, SharedSeen, XdpReceiving, open_socket_rx, print_report,
+    quiet,
 };
 use crate::lane::{ReceivingLane, ReceivingOrder};
 use crate::link::{Claim, Receiver, ReceiverConfig};
@@ -19,9 +20,6 @@ use crate::telemetry::counters::{LinkName, ReceiveCounters};
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::Event;
 use crate::wire::{Direction, LinkKey};
-
-/// Memory for symbols that wait: at 10 Gbit/s it is 50 ms of link, far more than any `hold`.
-const POOL_BYTES: usize = 64 << 20;
 
 /// The return link at work.
 pub struct ReturnLink {

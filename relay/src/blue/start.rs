@@ -79,7 +79,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     };
     let listeners = Listeners::new(&common.site.blue.interface, shared);
     let mut listeners = listeners.context("cannot start the runtime of TCP connections")?;
-    listeners.set_table(&common.table)?;
+    let opened = listeners.open(&common.table)?;
+    listeners.set_table(&common.table, opened);
     tracing::info!(epoch, lanes, "{obtained}");
     let syslog = Syslog::start(Target::resolve(common.site.blue.syslog.as_ref())).context("cannot start syslog")?;
     let host = BlueHost {

@@ -124,6 +124,11 @@ impl Table {
         self.entries.get(usize::from(slot))?.as_ref()
     }
 
+    /// The stream that listens on TCP `port`, and its slot.
+    pub fn by_tcp_port(&self, port: u16) -> Option<(u16, &Entry)> {
+        self.tcp().find(|(_, entry)| entry.port == port)
+    }
+
     /// The stream that listens on UDP `port`, and its slot.
     pub fn by_port(&self, port: u16) -> Option<(u16, &Entry)> {
         let slot = self.by_port[usize::from(port)]?;
@@ -203,8 +208,6 @@ impl Entry {
         counters: &SendCounters,
         returns: Option<&ReceiveCounters>,
     ) -> anyhow::Result<Self> {
-        let limit =
-            known.map_or_else(|| SessionLimit::new(stream.max_sessions), |e| e.limit.with_max(stream.max_sessions));
         let same_rate = known.and_then(|entry| entry.rate.clone());
         let rate = stream.rate_bps.map(|bps| {
             same_rate.filter(|rate| rate.bits_per_second() == bps).unwrap_or_else(|| Arc::new(SharedRate::new(bps)))
@@ -216,7 +219,7 @@ impl Entry {
             channel: stream.channel,
             port: stream.source_port,
             sources: stream.sources.clone(),
-            limit,
+            limit: SessionLimit::new(stream.max_sessions, known.map(|entry| &entry.limit)),
             rate,
             idle_ns: stream.idle.as_nanos() as Nanos,
             counters: counters.stream(stream.channel, &stream.name),

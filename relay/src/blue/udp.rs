@@ -113,7 +113,7 @@ impl UdpIngress {
 
     /// Ends every session, for the last heartbeats.
     pub fn end_all(&mut self) {
-        self.flows.end_all(&*self.table);
+        self.flows.end_all();
     }
 
     fn tell(&self, slot: u16, source: SocketAddr, reason: SendRefused) {

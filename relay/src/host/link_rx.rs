@@ -39,6 +39,8 @@ pub trait LinkPort: RxPort {
     fn queue_bytes(&self) -> usize;
 }
 
+/// Memory for symbols that wait, per lane: at 10 Gbit/s it is 50 ms of link, far more than any `hold`.
+pub const POOL_BYTES: usize = 64 << 20;
 /// Half of a ring's slots, with a frame of at least 1 KiB of payload in each.
 const BYTES_PER_SLOT: usize = 512;
 /// The kernel counts about 2.3 KiB for a packet of 1,400 bytes (`SKB_TRUESIZE`, linux/skbuff.h); the rest is margin.

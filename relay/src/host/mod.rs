@@ -26,7 +26,7 @@ pub use clock::Clock;
 pub use control::{Controlled, run};
 pub use lanes::{Lanes, Ready};
 pub use link_end::LinkEnd;
-pub use link_rx::{LinkPort, Queues, XdpReceiving, open_socket_rx};
+pub use link_rx::{LinkPort, POOL_BYTES, Queues, XdpReceiving, open_socket_rx};
 pub use link_tx::{LinkTx, XdpSending};
 pub use link_watch::{LinkWatch, SharedSeen};
 pub use mailbox::Mailbox;

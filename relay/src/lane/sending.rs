@@ -121,11 +121,6 @@ impl<P: TxPort, S: Sends> SendingLane<P, S> {
         let now = self.clock.now();
         match received {
             Some(0) => {
-                // Connections that wait for room get it as frames leave: nobody rings for that.
-                let blocked = self.source.feed().is_blocked();
-                if blocked {
-                    return wait_until(readiness, now, wake_at.min(now + FULL_WAIT_NS)).context("cannot wait for room");
-                }
                 if self.source.feed().fall_asleep() {
                     wait_until(readiness, now, wake_at).context("cannot wait for datagrams")?;
                     self.source.feed().wake_up();
@@ -134,6 +129,7 @@ impl<P: TxPort, S: Sends> SendingLane<P, S> {
             }
             Some(_) => Ok(()),
             None => {
+                // Datagrams and pieces that wait for room get it as frames leave: nobody tells.
                 let pause_ns = wake_at.saturating_sub(now).min(FULL_WAIT_NS);
                 std::thread::sleep(Duration::from_nanos(pause_ns));
                 Ok(())

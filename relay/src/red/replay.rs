@@ -181,11 +181,7 @@ impl Sessions {
         match self.egress.send(self.now, exit, entry, datagram) {
             Err(reason) => counters.refused.add(reason, 1),
             Ok(Fate::Waits) => {}
-            Ok(Fate::Sent) => {
-                counters.delivered.add(1);
-                counters.delivered_bytes.add(datagram.payload.len() as u64);
-                counters.recovered.add(u64::from(datagram.recovered));
-            }
+            Ok(Fate::Sent) => counters.deliver(datagram.payload.len(), datagram.recovered),
         }
     }
 

@@ -16,8 +16,8 @@ use super::table::Table;
 use super::tcp::Deliveries;
 use crate::config::{Driver, Role, Site};
 use crate::host::{
-    Chatter, Clock, Lanes, LinkEnd, LinkPort, LinkWatch, ReceiverState, SharedSeen, TcpRuntime, XdpReceiving, link_key,
-    open_socket_rx, quiet, raise_open_files,
+    Chatter, Clock, Lanes, LinkEnd, LinkPort, LinkWatch, POOL_BYTES, ReceiverState, SharedSeen, TcpRuntime,
+    XdpReceiving, link_key, open_socket_rx, quiet, raise_open_files,
 };
 use crate::lane::{ReceivingLane, ReceivingOrder};
 use crate::link::{Claim, Receiver, ReceiverConfig};
@@ -29,8 +29,6 @@ use crate::wire::{Direction, LinkKey};
 use crate::xsk::interface::{self, InterfaceInfo};
 use crate::xsk::{TxConfig, TxSocket};
 
-/// Memory for symbols that wait, per lane: at 10 Gbit/s it is 50 ms of link, far more than any `hold`.
-const POOL_BYTES: usize = 64 << 20;
 /// Frames lent to a zero-copy driver on the zone interface, so that the kernel still receives there (ARP, answers).
 const KERNEL_FRAMES: u32 = 512;
 /// Ethernet header, bytes.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::neighbour::{Neighbours, NextHop};
-use super::tcp::{Places, TcpRules};
+use super::tcp::{TcpRules, places};
 use crate::config::{Role, Site, Stream, StreamKind};
 use crate::host;
 use crate::link::{Nanos, ReceiverChannel, SenderChannel};
+use crate::session::SessionLimit;
 use crate::telemetry::counters::{Lanes, ReceiveCounters, ReceiveStream, SendCounters, SendStream};
 
 /// BLUE ends an idle session in order; one that RED finds idle for so much longer has lost its end.
@@ -33,7 +34,7 @@ pub struct Entry {
     /// How its TCP sessions are delivered.
     pub tcp: TcpRules,
     /// Its TCP sessions here.
-    pub live: Places,
+    pub limit: SessionLimit,
     /// Its counters.
     pub counters: Arc<Lanes<ReceiveStream>>,
     /// On the return link, if there is one: its channel, and its counters there.
@@ -78,7 +79,7 @@ impl Table {
                 max_sessions: stream.max_sessions,
                 idle_ns: stream.idle.as_nanos() as Nanos,
                 tcp: tcp_rules(site, stream),
-                live: Places::new(stream.max_sessions, known.map(|entry| &entry.live)),
+                limit: SessionLimit::new(places(stream.max_sessions), known.map(|entry| &entry.limit)),
                 counters: counters.stream(stream.channel, &stream.name),
                 returns: returns.filter(|_| stream.kind.is_tcp()).map(channel).transpose()?,
             });

@@ -1,54 +1,13 @@
 //! The flows of one BLUE lane: which source has which session.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rustc_hash::FxBuildHasher;
 
 use super::ended::Announced;
+use super::limit::{Place, SessionLimit};
 use super::{SessionId, new_id};
 use crate::link::Nanos;
-
-/// How many sessions a stream may have, counted over all lanes.
-#[derive(Debug)]
-pub struct SessionLimit {
-    max: u32,
-    live: Arc<AtomicU32>,
-}
-
-impl SessionLimit {
-    /// At most `max`.
-    pub fn new(max: u32) -> Self {
-        Self { max, live: Arc::default() }
-    }
-
-    /// Another limit for the same sessions: those that live now go on counting.
-    #[must_use]
-    pub fn with_max(&self, max: u32) -> Self {
-        Self { max, live: Arc::clone(&self.live) }
-    }
-
-    /// The limit.
-    pub fn max(&self) -> u32 {
-        self.max
-    }
-
-    /// Sessions that live now.
-    pub fn live(&self) -> u32 {
-        self.live.load(Relaxed)
-    }
-
-    /// Counts one more, unless there are as many as may be.
-    pub fn enter(&self) -> bool {
-        self.live.try_update(Relaxed, Relaxed, |live| (live < self.max).then_some(live + 1)).is_ok()
-    }
-
-    /// Counts one less.
-    pub fn leave(&self) {
-        self.live.fetch_sub(1, Relaxed);
-    }
-}
 
 /// What a flow table needs to know of its streams, by slot.
 pub trait StreamRules {
@@ -72,6 +31,7 @@ struct Flow {
     id: SessionId,
     next_sequence: u32,
     last_at: Nanos,
+    _place: Place,
 }
 
 /// The stream has as many sessions as it may.
@@ -109,11 +69,9 @@ impl FlowTable {
             return Ok((flow.id, sequence, false));
         }
         let limit = rules.limit(key.slot).ok_or(OpenError::NoStream)?;
-        if !limit.enter() {
-            return Err(OpenError::Limit);
-        }
+        let place = limit.enter().ok_or(OpenError::Limit)?;
         let id = new_id();
-        self.flows.insert(key, Flow { id, next_sequence: 1, last_at: now });
+        self.flows.insert(key, Flow { id, next_sequence: 1, last_at: now, _place: place });
         Ok((id, 0, true))
     }
 
@@ -128,13 +86,9 @@ impl FlowTable {
     pub fn expire(&mut self, now: Nanos, rules: &impl StreamRules, mut each: impl FnMut(&FlowKey, SessionId)) {
         let ended = &mut self.ended;
         self.flows.retain(|key, flow| {
-            let limit = rules.limit(key.slot);
-            let keep = limit.is_some() && now.saturating_sub(flow.last_at) < rules.idle_ns(key.slot);
+            let keep = rules.limit(key.slot).is_some() && now.saturating_sub(flow.last_at) < rules.idle_ns(key.slot);
             if !keep {
                 each(key, flow.id);
-                if let Some(limit) = limit {
-                    limit.leave();
-                }
                 ended.push(flow.id, (key.slot, flow.next_sequence));
             }
             keep
@@ -142,11 +96,8 @@ impl FlowTable {
     }
 
     /// Ends every session.
-    pub fn end_all(&mut self, rules: &impl StreamRules) {
+    pub fn end_all(&mut self) {
         for (key, flow) in self.flows.drain() {
-            if let Some(limit) = rules.limit(key.slot) {
-                limit.leave();
-            }
             self.ended.push(flow.id, (key.slot, flow.next_sequence));
         }
     }
@@ -187,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_flow_keeps_its_session_and_counts() {
-        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(8)));
+        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(8, None)));
         let (id, first, opened) = table.next(0, key(1), &rules).expect("room");
         assert_eq!((first, opened), (0, true));
         assert_eq!(table.next(50, key(1), &rules), Ok((id, 1, false)));
@@ -198,7 +149,8 @@ mod tests {
 
     #[test]
     fn the_limit_holds_over_lanes_and_is_free_again_after_idling() {
-        let (mut one, mut other, rules) = (FlowTable::default(), FlowTable::default(), Rules(SessionLimit::new(2)));
+        let (mut one, mut other, rules) =
+            (FlowTable::default(), FlowTable::default(), Rules(SessionLimit::new(2, None)));
         assert!(one.next(0, key(1), &rules).is_ok());
         assert!(other.next(0, key(2), &rules).is_ok());
         assert_eq!(one.next(0, key(3), &rules), Err(OpenError::Limit));
@@ -210,9 +162,9 @@ mod tests {
 
     #[test]
     fn an_end_is_announced_three_times() {
-        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(2)));
+        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(2, None)));
         table.next(0, key(1), &rules).expect("room");
-        table.end_all(&rules);
+        table.end_all();
         let mut ends = 0;
         for round in 0..10 {
             table.marks(|_, _, sequence, ended| {
@@ -228,7 +180,7 @@ mod tests {
 
     #[test]
     fn sessions_of_a_stream_that_is_gone_end() {
-        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(2)));
+        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(2, None)));
         assert_eq!(table.next(0, FlowKey { slot: 9, ..key(1) }, &rules), Err(OpenError::NoStream));
     }
 }

@@ -6,12 +6,14 @@
 mod account;
 mod ended;
 mod flows;
+mod limit;
 mod rate;
 mod track;
 
 pub use account::Account;
 pub use ended::Announced;
-pub use flows::{FlowKey, FlowTable, OpenError, SessionLimit, StreamRules};
+pub use flows::{FlowKey, FlowTable, OpenError, StreamRules};
+pub use limit::{Place, SessionLimit};
 pub use rate::SharedRate;
 pub use track::{ByteTrack, Heard, HeardBytes, Track};
 

@@ -31,13 +31,14 @@ impl SharedRate {
         self.bits_per_second
     }
 
-    /// May `bytes` pass at `now`? If so, they count.
+    /// May `bytes` pass at `now`? If so, they count. More than a burst passes alone, after everything before it: reads of
+    /// a connection may be that long, and would wait for ever.
     pub fn admit(&self, now: Nanos, bytes: usize) -> bool {
         let cost = time_ns(bytes as u64, self.bits_per_second);
         self.passed_at
             .try_update(Relaxed, Relaxed, |passed_at| {
                 let after = passed_at.max(now).saturating_add(cost);
-                (after <= now.saturating_add(self.burst_ns)).then_some(after)
+                (after <= now.saturating_add(self.burst_ns.max(cost))).then_some(after)
             })
             .is_ok()
     }
@@ -57,6 +58,16 @@ mod tests {
         let passed: usize = (0..10_000_u64).map(|step| if rate.admit(step * 100_000, 1000) { 1000 } else { 0 }).sum();
         // 1 MB in the second, 128 KiB of burst.
         assert!((1_000_000..=1_132_000).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn more_than_a_burst_passes_alone_and_counts() {
+        let rate = SharedRate::new(8_000_000);
+        assert!(rate.admit(0, 1));
+        assert!(!rate.admit(0, 1_000_000), "a byte is before it");
+        assert!(rate.admit(1_000, 1_000_000));
+        assert!(!rate.admit(800_000_000, 1_000_000), "it takes a second");
+        assert!(rate.admit(1_000_001_000, 1_000_000));
     }
 
     #[test]

@@ -66,14 +66,14 @@ pub async fn read_in(
             error = lost(socket.as_ref()) => return Err(error.into()),
         };
         activity.rest();
-        // Before there is a buffer: idle sessions have none.
+        // Before there is a buffer, and each goes with its bytes: idle sessions have none.
         socket.readable().await?;
         activity.begin();
         buffer.reserve(wanted_bytes);
         let bytes = socket.read_buf(&mut (&mut buffer).limit(room_bytes.min(wanted_bytes))).await?;
         wanted_bytes = next_read(wanted_bytes, bytes);
         activity.touch();
-        let piece = if bytes == 0 { Piece::Close } else { Piece::Data(buffer.split().freeze()) };
+        let piece = if bytes == 0 { Piece::Close } else { Piece::Data(std::mem::take(&mut buffer).freeze()) };
         while !admit(bytes).ok_or(Broken::Given(Failure::StreamRemoved))? {
             tokio::time::sleep(RATE_PAUSE).await;
         }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  socket -> read_in (task) -> FeedSender ==> Feed on the sending lane -> link::Sender
-//!               ^ room, verdict
+//!               ^ room, standing
 //!             Peer <------------------------- status records of the other host
 //!
 //!  link::Receiver -> Inflow on the receiving lane ==> write_out (task) -> socket

@@ -17,8 +17,6 @@ pub struct Peer {
     standing: AtomicU8,
     /// Bytes that may have been sent in all.
     allowed_bytes: AtomicU64,
-    /// Bytes that it has taken.
-    consumed_bytes: AtomicU64,
     /// A packed [`Failure`]: the first there was.
     failure: AtomicU64,
     changed: Notify,
@@ -39,7 +37,6 @@ impl Peer {
         Self {
             standing: AtomicU8::new(standing),
             allowed_bytes: AtomicU64::new(allowed_bytes),
-            consumed_bytes: AtomicU64::new(0),
             failure: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -47,7 +44,6 @@ impl Peer {
 
     /// Takes a status record. One that was overtaken by a later one changes nothing.
     pub fn report(&self, status: &Status) {
-        self.consumed_bytes.fetch_max(status.consumed_bytes, AcqRel);
         self.allowed_bytes.fetch_max(status.consumed_bytes.saturating_add(status.window_bytes.into()), AcqRel);
         if status.standing == Standing::Failed {
             return self.fail(Failure::ByPeer);
@@ -77,12 +73,6 @@ impl Peer {
     /// Has it failed?
     pub fn has_failed(&self) -> bool {
         self.standing.load(Acquire) == Standing::Failed as u8
-    }
-
-    /// Bytes that it has taken.
-    #[cfg(test)]
-    fn consumed_bytes(&self) -> u64 {
-        self.consumed_bytes.load(Acquire)
     }
 
     /// Waits until the other end has answered. True: it is connected.
@@ -153,11 +143,11 @@ mod tests {
         peer.report(&good(1000, 400));
         assert_eq!(waits.await.expect("no panic"), (true, 400));
         peer.report(&good(1000, 100));
-        assert_eq!((peer.room(1000).await, peer.consumed_bytes()), (400, 400), "an old status takes nothing back");
+        assert_eq!(peer.room(1000).await, 400, "an old status takes nothing back");
     }
 
     #[tokio::test]
-    async fn a_final_verdict_stays() {
+    async fn a_final_standing_stays() {
         let peer = Peer::unheard();
         peer.fail(Failure::Overflow);
         peer.report(&good(1, 0));

@@ -126,7 +126,7 @@ macro_rules! counters {
 counters! {
     /// The sending host's counts of one stream.
     SendStream {
-        /// Datagrams received, refused ones of allowed sources included.
+        /// Datagrams received, refused ones of allowed sources included, and parts of what connections sent.
         received,
         /// Their payload in bytes.
         received_bytes,
@@ -188,6 +188,15 @@ counters! {
         lost: Lost,
         /// There but not delivered, by reason.
         refused: ReceiveRefused,
+    }
+}
+
+impl ReceiveStream {
+    /// A record of `payload_bytes` bytes was delivered, which needed FEC if it was `recovered`.
+    pub fn deliver(&self, payload_bytes: usize, recovered: bool) {
+        self.delivered.add(1);
+        self.delivered_bytes.add(payload_bytes as u64);
+        self.recovered.add(u64::from(recovered));
     }
 }
 

@@ -1,6 +1,6 @@
 //! A new site file while sessions live.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 
 use lab::path::Path5;
 use lab::traffic::tcp::{self, Destination, End, read_all, send, send_on};
@@ -118,6 +118,51 @@ fn another_destination_is_for_new_sessions() {
     completes(&path, old, old_connection, 1);
     completes(&path, new, new_connection, 2);
     assert!(before.is_quiet());
+    rig::stop(path);
+}
+
+/// Two streams change ports: clients go where the file now says.
+#[test]
+fn a_port_may_go_to_another_stream() {
+    require_root!();
+    let path = start(rig::stream(1, PORT));
+    let first = rig::destination(&path.ground);
+    let other = Destination::open(&path.ground.lab.server, (address::SERVER, OTHER_PORT));
+    let stream = |channel: u16, port: u16, destination: u16| {
+        let destination = (address::SERVER, destination).into();
+        Stream::new(channel, &format!("stream{channel}"), "tcp-unilateral", port, destination)
+    };
+    let swapped = rig::site("xdp").stream(stream(1, OTHER_PORT, PORT)).stream(stream(2, PORT, OTHER_PORT));
+    reload(&path, &swapped, [Role::Red, Role::Blue]);
+    let (client, connection) = session(&path, &other, PORT, 1);
+    let (other_client, other_connection) = session(&path, &first, OTHER_PORT, 2);
+    completes(&path, client, connection, 1);
+    completes(&path, other_client, other_connection, 2);
+    rig::stop(path);
+}
+
+/// Somebody else listens on a new stream's port: nothing changes, and the next reload finds everything as it was.
+#[test]
+fn a_taken_port_changes_nothing() {
+    require_root!();
+    let path = start(rig::stream(1, PORT));
+    let destination = rig::destination(&path.ground);
+    let taken = path.ground.lab.blue.run(|| TcpListener::bind(("0.0.0.0", MOVED_PORT)));
+    let taken = taken.unwrap().expect("nobody has it");
+    let folder = path.ground.folder.path();
+    let more = site(Some(rig::stream(1, PORT))).stream(rig::stream(3, MOVED_PORT));
+    more.key_file(&folder.join("link.key")).write(folder).unwrap();
+    let from = path.blue.log().len();
+    path.blue.signal(libc::SIGHUP).unwrap();
+    path.blue.wait_for_line(from, tcp::SOON, |line| line.contains("reload refused")).unwrap();
+    drop(taken);
+    let (client, connection) = session(&path, &destination, PORT, 1);
+    completes(&path, client, connection, 1);
+    let another = site(Some(rig::stream(1, PORT))).stream(rig::stream(4, MOVED_PORT));
+    reload(&path, &another, [Role::Red, Role::Blue]);
+    let moved = Destination::open(&path.ground.lab.server, (address::SERVER, MOVED_PORT));
+    let (client, connection) = session(&path, &moved, MOVED_PORT, 2);
+    completes(&path, client, connection, 2);
     rig::stop(path);
 }
 

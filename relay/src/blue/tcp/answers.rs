@@ -162,9 +162,7 @@ impl Answers {
             match inflow.data(head.sequence, delivery.payload) {
                 Fate::Stale => {}
                 Fate::Taken => {
-                    counters.delivered.add(1);
-                    counters.delivered_bytes.add(delivery.payload.len() as u64);
-                    counters.recovered.add(u64::from(delivery.recovered));
+                    counters.deliver(delivery.payload.len(), delivery.recovered);
                     if !collecting {
                         self.touched.push(head.session);
                     }

@@ -16,7 +16,7 @@ use crate::blue::notice::Notice;
 use crate::blue::table::{Entry, Table};
 use crate::config::StreamKind;
 use crate::host::{Clock, TcpRuntime};
-use crate::session::{self, SessionId, StreamRules as _, new_id};
+use crate::session::{self, SessionId, new_id};
 use crate::tcp::{
     FeedSender, Inflow, Memory, Peer, Reporter, Windows, end_in_order, keep_alive, reset_when_dropped, way,
 };
@@ -105,13 +105,16 @@ impl Clients {
     }
 }
 
-/// One listener per TCP stream.
+/// One listener per port of a TCP stream.
 pub struct Listeners {
     interface: String,
     common: Arc<Clients>,
     tasks: HashMap<u16, JoinHandle<()>>,
     runtime: TcpRuntime,
 }
+
+/// Listening sockets that nobody accepts from yet, by port.
+pub struct Opened(Vec<(u16, TcpListener)>);
 
 impl Listeners {
     /// Listeners on `interface`; none before [`Listeners::set_table`].
@@ -120,34 +123,34 @@ impl Listeners {
         Ok(Self { interface: interface.to_owned(), common: Arc::new(common), tasks: HashMap::new(), runtime })
     }
 
-    /// Listens where the table says, and nowhere else; connections that exist go on.
-    pub fn set_table(&mut self, table: &Arc<Table>) -> io::Result<()> {
+    /// Opens what `table` has and the one in force has not; fails, and changes nothing, if one cannot be opened.
+    pub fn open(&self, table: &Table) -> io::Result<Opened> {
+        let _inside = self.runtime.handle().enter();
+        let ports = table.tcp().map(|(_, entry)| entry.port).filter(|port| !self.tasks.contains_key(port));
+        ports.map(|port| Ok((port, listen(&self.interface, port)?))).collect::<io::Result<_>>().map(Opened)
+    }
+
+    /// Listens where `table` says, for which `opened` was opened, and nowhere else; connections that exist go on.
+    pub fn set_table(&mut self, table: &Arc<Table>, opened: Opened) {
         *self.common.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(table);
-        let wanted = |port: u16| table.tcp().any(|(_, entry)| entry.port == port);
         self.tasks.retain(|port, task| {
-            let keep = wanted(*port);
+            let keep = table.by_tcp_port(*port).is_some();
             if !keep {
                 task.abort();
             }
             keep
         });
-        for (slot, entry) in table.tcp() {
-            if self.tasks.contains_key(&entry.port) {
-                continue;
-            }
-            let _inside = self.runtime.handle().enter();
-            let listener = listen(&self.interface, entry.port)?;
-            let task = accept(listener, slot, Arc::clone(&self.common));
-            self.tasks.insert(entry.port, self.runtime.handle().spawn(task));
+        for (port, listener) in opened.0 {
+            let task = accept(listener, port, Arc::clone(&self.common));
+            self.tasks.insert(port, self.runtime.handle().spawn(task));
         }
-        Ok(())
     }
 }
 
-async fn accept(listener: TcpListener, slot: u16, common: Arc<Clients>) {
+async fn accept(listener: TcpListener, port: u16, common: Arc<Clients>) {
     loop {
         match listener.accept().await {
-            Ok((client, source)) => admit(client, source, slot, &common),
+            Ok((client, source)) => admit(client, source, port, &common),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection; raise the limit of open files if it lasts");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -156,26 +159,23 @@ async fn accept(listener: TcpListener, slot: u16, common: Arc<Clients>) {
     }
 }
 
-/// Lets a client in, or drops its connection.
-fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Clients>) {
+/// Lets a client in that came to `port`, or drops its connection.
+fn admit(client: TcpStream, source: SocketAddr, port: u16, common: &Arc<Clients>) {
     let source = SocketAddr::new(source.ip().to_canonical(), source.port());
     // However this process ends, no client takes that for an end in order.
     reset_when_dropped(&client);
     let table = common.table();
-    let Some(entry) = table.get(slot) else { return };
-    let refused = if !entry.allows(source.ip()) {
-        Some(SendRefused::Source)
-    } else if !entry.limit.enter() {
-        Some(SendRefused::SessionLimit)
-    } else {
-        None
-    };
-    if let Some(reason) = refused {
-        return common.refuse(entry, slot, source, reason);
+    // Looked up for every client: a reload may give the port to another stream.
+    let Some((slot, entry)) = table.by_tcp_port(port) else { return };
+    if !entry.allows(source.ip()) {
+        return common.refuse(entry, slot, source, SendRefused::Source);
     }
+    let Some(place) = entry.limit.enter() else {
+        return common.refuse(entry, slot, source, SendRefused::SessionLimit);
+    };
     keep_alive(&client, entry.tcp.keepalive);
     let (connection, expected) = common.connection(entry, slot, source);
-    let held = Held { common: Arc::clone(common), slot };
+    let common = Arc::clone(common);
     tokio::spawn(async move {
         let mut client = client;
         // As it was when the client came: the stream may be gone by then.
@@ -183,26 +183,12 @@ fn admit(client: TcpStream, source: SocketAddr, slot: u16, common: &Arc<Clients>
         let id = connection.id;
         entry.clients.begin();
         let outcome = connection.carry(&mut client).await;
-        held.common.conclude(entry, slot, source, id, &outcome);
+        common.conclude(entry, slot, source, id, &outcome);
         if matches!(outcome, Outcome::Ended) {
             end_in_order(&client);
         }
-        drop((client, expected, held));
+        drop((client, expected, place));
     });
-}
-
-/// A client's place among its stream's sessions, given back when this is dropped.
-struct Held {
-    common: Arc<Clients>,
-    slot: u16,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(limit) = self.common.table().limit(self.slot) {
-            limit.leave();
-        }
-    }
 }
 
 fn listen(interface: &str, port: u16) -> io::Result<TcpListener> {

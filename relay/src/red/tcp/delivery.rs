@@ -14,11 +14,10 @@ use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
 use super::impersonate;
-use super::places::Place;
 use crate::config::Impersonate;
 use crate::host::Clock;
 use crate::red::notice::Notice;
-use crate::session::{self, SessionId};
+use crate::session::{self, Place, SessionId};
 use crate::tcp::{
     Activity, Broken, Failure, FeedSender, Memory, Peer, Reporter, WayEnd, Windows, end_in_order, keep_alive, read_in,
     reset_when_dropped, write_out,

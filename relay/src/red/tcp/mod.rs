@@ -17,5 +17,5 @@ mod places;
 mod sessions;
 
 pub use delivery::{Deliveries, TcpRules};
-pub use places::Places;
+pub use places::places;
 pub use sessions::Sessions;

@@ -17,6 +17,10 @@ use crate::telemetry::counters::ReceiveStream;
 use crate::telemetry::reasons::ReceiveRefused;
 use crate::wire::{FLAG_ABORT, FLAG_END, RecordHead, RecordType, Standing, Status, origin_from_wire};
 
+/// Sessions that a lane knows at a time, those included that it does not deliver: as many as a process may have files
+/// (`fs.nr_open`, proc(5)), of about 250 bytes. Only a BLUE that makes sessions up comes so far.
+const KNOWN_MAX: usize = 1 << 20;
+
 #[derive(Debug)]
 struct Session {
     slot: usize,
@@ -62,13 +66,16 @@ impl Sessions {
         if head.kind == RecordType::Status {
             return self.status(delivery);
         }
-        let begins = matches!(head.kind, RecordType::Open | RecordType::Data);
+        let begins = matches!(head.kind, RecordType::Open | RecordType::Data) && self.by_id.len() < KNOWN_MAX;
         let scene = Scene { now, id: head.session, entry, counters, notices: &self.notices };
         let session = match self.by_id.entry(head.session) {
             Occupied(known) => Some(known.into_mut()),
             Vacant(new) if begins => Some(new.insert(begin(&scene, &self.deliveries, delivery))),
             // Nothing of it was delivered: RED joined too late for it, or it has long ended.
-            Vacant(_) => None,
+            Vacant(_) => {
+                counters.refused.add(ReceiveRefused::Aborted, u64::from(head.kind == RecordType::Data));
+                None
+            }
         };
         let Some(session) = session else { return self.answer(delivery, Standing::Failed) };
         if session.has_failed_uncounted() {
@@ -180,7 +187,7 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
         scene.tell_aborted(Failure::Missing(delivery.head.sequence));
         return session;
     }
-    let Some(place) = entry.live.enter() else {
+    let Some(place) = entry.limit.enter() else {
         counters.refused.add(ReceiveRefused::SessionLimit, 1);
         return session;
     };
@@ -233,9 +240,7 @@ impl Scene<'_> {
         let fate = session.inflow.as_mut().map(|inflow| inflow.data(delivery.head.sequence, delivery.payload));
         match fate {
             Some(Fate::Taken) => {
-                counters.delivered.add(1);
-                counters.delivered_bytes.add(delivery.payload.len() as u64);
-                counters.recovered.add(u64::from(delivery.recovered));
+                counters.deliver(delivery.payload.len(), delivery.recovered);
                 return true;
             }
             Some(Fate::Stale) => {}

@@ -36,6 +36,35 @@ fn a_piece_wakes_a_sleeper_once_and_nobody_else() {
     }
 }
 
+/// A ring may come between falling asleep and the look for pieces, which finds the piece: its byte must not keep the lane
+/// awake later.
+#[test]
+fn a_ring_that_came_too_late_keeps_nobody_awake() {
+    const PIECES: usize = 20_000;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (sender, mut feed) = feed(Carries::Everything).expect("two sockets");
+    let tasks = std::thread::spawn(move || {
+        for _ in 0..PIECES {
+            assert!(runtime.block_on(sender.send(0, [7; 16], Piece::Opened)));
+        }
+        sender
+    });
+    let mut taken = 0;
+    while taken < PIECES {
+        if feed.fall_asleep() {
+            feed.wake_up();
+        }
+        taken += usize::from(feed.queue.try_recv().is_ok());
+    }
+    let _sender = tasks.join().expect("no panic");
+    // A look reads some of the bytes only.
+    for _ in 0..PIECES {
+        assert!(feed.fall_asleep());
+        feed.wake_up();
+    }
+    assert!(!is_readable(&feed), "a byte is left of which nobody heard");
+}
+
 const SYMBOL_BYTES: u16 = 1424;
 const CHANNEL: u16 = 1;
 /// Far above every clock of a block.

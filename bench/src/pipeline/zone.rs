@@ -47,7 +47,7 @@ impl BlueZone {
         let mut frame = vec![0; HEADERS_MAX + payload_bytes];
         let len = template.write(&mut frame, &vec![0x5A; payload_bytes]).context("a frame has room")?;
         frame.truncate(len);
-        Ok(Self { frames: vec![frame; BATCH], flows: FlowTable::default(), rules: Rules(SessionLimit::new(1)) })
+        Ok(Self { frames: vec![frame; BATCH], flows: FlowTable::default(), rules: Rules(SessionLimit::new(1, None)) })
     }
 
     /// Writes the numbers from `first` on to both ends of the frames' payloads: what RED looks at.

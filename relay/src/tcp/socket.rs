@@ -1,6 +1,7 @@
 //! Settings of a session's socket.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -20,9 +21,9 @@ pub fn keep_alive(stream: &TcpStream, after: Duration) {
 }
 
 /// From now on the end of the connection is a reset, also if this process dies: no peer takes that for an end in order.
-pub fn reset_when_dropped(stream: &TcpStream) {
+pub fn reset_when_dropped(socket: &impl AsFd) {
     // Without it the peer sees an ordinary end; there is nothing more that could be done.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 /// Everything has come and gone: the connection ends in order when it is dropped.

@@ -20,7 +20,7 @@ use crate::red::notice::Notice;
 use crate::session::{self, Place, SessionId};
 use crate::tcp::{
     Activity, Broken, Failure, FeedSender, Memory, Peer, Reporter, WayEnd, Windows, end_in_order, keep_alive, read_in,
-    reset_when_dropped, write_out,
+    write_out,
 };
 use crate::wire::Standing;
 
@@ -178,8 +178,6 @@ impl Delivery {
 
     async fn deliver(&mut self) -> Result<(), Broken> {
         let mut connection = self.connect().await?;
-        // However this process ends, the destination does not take it for an end in order.
-        reset_when_dropped(&connection);
         keep_alive(&connection, self.rules.keepalive);
         self.tell(Standing::Good).await;
         let header = impersonate::header(self.rules.impersonate, self.client, self.rules.destination);

@@ -7,6 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::config::Impersonate;
+use crate::tcp::reset_when_dropped;
 
 /// First bytes of a PROXY protocol header (`HAProxy`'s proxy-protocol.txt, 2.2).
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -16,12 +17,16 @@ const PROXY: u8 = 0x21;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 
-/// Connects to `destination` for `client`, whose address is there if the stream is to show it.
+/// Connects to `destination` for `client`, whose address is there if the stream is to show it. The connection ends with a reset
+/// from its first moment on, also if whoever waits for it gives up just then.
 pub async fn connect(how: Impersonate, client: Option<SocketAddr>, destination: SocketAddr) -> io::Result<TcpStream> {
-    match (how, client) {
-        (Impersonate::Transparent, Some(client)) => connect_as(client, destination).await,
-        _ => TcpStream::connect(destination).await,
-    }
+    let socket = match (how, client) {
+        (Impersonate::Transparent, Some(client)) => bound_as(client, destination)?,
+        _ if destination.is_ipv4() => TcpSocket::new_v4()?,
+        _ => TcpSocket::new_v6()?,
+    };
+    reset_when_dropped(&socket);
+    socket.connect(destination).await
 }
 
 /// What goes to the destination before the client's first byte.
@@ -32,8 +37,8 @@ pub fn header(how: Impersonate, client: Option<SocketAddr>, destination: SocketA
     }
 }
 
-/// Connects from an address that is not this host's (`IP_TRANSPARENT`, ip(7)); the way back must lead here.
-async fn connect_as(client: SocketAddr, destination: SocketAddr) -> io::Result<TcpStream> {
+/// A socket with an address that is not this host's (`IP_TRANSPARENT`, ip(7)); the way back must lead here.
+fn bound_as(client: SocketAddr, destination: SocketAddr) -> io::Result<TcpSocket> {
     if client.is_ipv4() != destination.is_ipv4() {
         let text = "the client's address is of another IP family than the destination's: transparent is impossible";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -45,7 +50,7 @@ async fn connect_as(client: SocketAddr, destination: SocketAddr) -> io::Result<T
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&client.into())?;
-    TcpSocket::from_std_stream(socket.into()).connect(destination).await
+    Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
 fn with_hint(error: &io::Error) -> io::Error {
@@ -84,6 +89,17 @@ mod tests {
 
     fn at(address: &str) -> SocketAddr {
         address.parse().expect("an address")
+    }
+
+    /// A session may be broken off while its destination is being reached.
+    #[tokio::test]
+    async fn a_connection_that_nobody_takes_is_reset() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let destination = listener.local_addr().expect("bound");
+        drop(connect(Impersonate::Off, None, destination).await.expect("it listens"));
+        let (accepted, _) = listener.accept().await.expect("connected");
+        let ended = tokio::io::AsyncReadExt::read(&mut { accepted }, &mut [0]).await;
+        assert_eq!(ended.expect_err("no end in order").kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

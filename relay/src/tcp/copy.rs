@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::activity::Activity;
@@ -43,7 +44,8 @@ pub enum Broken {
     Idle,
 }
 
-/// Reads everything that a session's socket has into the link, until its end, which is told as a close.
+/// Reads everything that a session's socket has into the link, until its end, which is told as a close. Gives how many bytes
+/// that was.
 ///
 /// `admit` says for bytes that were read whether they may go on at once: `Some(false)` asks to wait, `None` breaks off.
 pub async fn read_in(
@@ -53,7 +55,7 @@ pub async fn read_in(
     peer: &Peer,
     activity: &Activity,
     admit: impl Fn(usize) -> Option<bool>,
-) -> Result<(), Broken> {
+) -> Result<u64, Broken> {
     let mut buffer = BytesMut::new();
     let (mut sent_bytes, mut wanted_bytes) = (0, READ_BYTES_MIN);
     // At work until the other end has confirmed its end: that is not known here.
@@ -81,10 +83,17 @@ pub async fn read_in(
             return Err(Broken::Stopping);
         }
         if bytes == 0 {
-            return Ok(());
+            return Ok(sent_bytes);
         }
         sent_bytes += bytes as u64;
     }
+}
+
+/// Waits until a peer that has ended its side after `sent_bytes` has failed. Before the other end has taken all of them, that
+/// does not matter: they are whole, and are delivered.
+pub async fn fails_after_end(socket: &TcpStream, peer: &Peer, sent_bytes: u64) -> Broken {
+    peer.took(sent_bytes).await;
+    lost(socket).await.into()
 }
 
 /// How much to ask for after `bytes` came of `wanted_bytes`: more while there is always more, less once there is little.
@@ -117,7 +126,13 @@ pub async fn write_out(
                     reporter.consumed(bytes.len() as u64).await;
                 }
             }
-            Arrived::Close => return Ok(socket.shutdown().await?),
+            Arrived::Close => {
+                socket.shutdown().await?;
+                if let Some(reporter) = reporter {
+                    reporter.consumed_all().await;
+                }
+                return Ok(());
+            }
         }
     }
 }

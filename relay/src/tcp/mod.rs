@@ -28,7 +28,7 @@ mod socket;
 mod windows;
 
 pub use activity::Activity;
-pub use copy::{Broken, read_in, write_out};
+pub use copy::{Broken, fails_after_end, read_in, write_out};
 pub use failure::Failure;
 pub use feed::{Carries, Feed, FeedSender, Piece, feed};
 pub use inflow::{Arrived, Fate, Inflow, Memory, Way, WayEnd, way};

@@ -17,6 +17,8 @@ pub struct Peer {
     standing: AtomicU8,
     /// Bytes that may have been sent in all.
     allowed_bytes: AtomicU64,
+    /// Bytes that it has taken.
+    consumed_bytes: AtomicU64,
     /// A packed [`Failure`]: the first there was.
     failure: AtomicU64,
     changed: Notify,
@@ -37,6 +39,7 @@ impl Peer {
         Self {
             standing: AtomicU8::new(standing),
             allowed_bytes: AtomicU64::new(allowed_bytes),
+            consumed_bytes: AtomicU64::new(0),
             failure: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -44,6 +47,7 @@ impl Peer {
 
     /// Takes a status record. One that was overtaken by a later one changes nothing.
     pub fn report(&self, status: &Status) {
+        self.consumed_bytes.fetch_max(status.consumed_bytes, AcqRel);
         self.allowed_bytes.fetch_max(status.consumed_bytes.saturating_add(status.window_bytes.into()), AcqRel);
         if status.standing == Standing::Failed {
             return self.fail(Failure::ByPeer);
@@ -84,6 +88,11 @@ impl Peer {
     pub async fn room(&self, sent_bytes: u64) -> u64 {
         let room = || self.allowed_bytes.load(Acquire).saturating_sub(sent_bytes);
         self.when(|| Some(room()).filter(|room| *room > 0)).await
+    }
+
+    /// Waits until it has taken `bytes` in all.
+    pub async fn took(&self, bytes: u64) {
+        self.when(|| (self.consumed_bytes.load(Acquire) >= bytes).then_some(())).await;
     }
 
     /// Why it has failed, if it has.
@@ -144,6 +153,7 @@ mod tests {
         assert_eq!(waits.await.expect("no panic"), (true, 400));
         peer.report(&good(1000, 100));
         assert_eq!(peer.room(1000).await, 400, "an old status takes nothing back");
+        peer.took(400).await;
     }
 
     #[tokio::test]

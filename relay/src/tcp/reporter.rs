@@ -46,9 +46,21 @@ impl Reporter {
         let consumed_bytes = self.consumed_bytes.fetch_add(bytes, Relaxed) + bytes;
         let due = u64::from(self.told_window_bytes.load(Relaxed)) / WINDOW_SHARE;
         if consumed_bytes - self.told_bytes.load(Relaxed) >= due {
-            let half_closed = self.standing.load(Relaxed) == Standing::HalfClosed as u8;
-            self.tell(if half_closed { Standing::HalfClosed } else { Standing::Good }).await;
+            self.tell_again().await;
         }
+    }
+
+    /// The session's peer took everything that there was.
+    pub async fn consumed_all(&self) {
+        if self.consumed_bytes.load(Relaxed) > self.told_bytes.load(Relaxed) {
+            self.tell_again().await;
+        }
+    }
+
+    /// Says how far it is now; nothing else has become of it.
+    async fn tell_again(&self) {
+        let half_closed = self.standing.load(Relaxed) == Standing::HalfClosed as u8;
+        self.tell(if half_closed { Standing::HalfClosed } else { Standing::Good }).await;
     }
 
     /// Says what has become of the session.

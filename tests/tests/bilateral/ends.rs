@@ -101,6 +101,24 @@ fn a_reset_after_a_half_close_reaches_the_other_end() {
     rig::stop(path);
 }
 
+/// Also an end that neither sends nor reads any more, as one that works on its answer does.
+#[test]
+fn a_reset_after_a_half_close_reaches_a_silent_end() {
+    require_root!();
+    let path = Plan { lines: &["max_sessions = 2"], ..Plan::new(Way::Both) }.start();
+    let door = Door::open(&path);
+    for client_first in [true, false] {
+        let (client, server) = rig::pair(&path, &door);
+        let (first, second) = if client_first { (client, server) } else { (server, client) };
+        Pattern::new(1).send(&first, 0, 1000).unwrap();
+        first.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(Pattern::new(1).read_to_end(&second), (1000, End::Closed));
+        rig::reset(first);
+        rig::wait_for("a reset", || second.take_error().unwrap());
+    }
+    rig::stop(path);
+}
+
 /// What a writer gets from a reset: the first call after it, or one that it interrupts, the reset itself, later ones a
 /// broken pipe.
 fn is_reset(error: &io::Error) -> bool {

@@ -7,10 +7,13 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::WriteHalf;
+use tokio::sync::oneshot;
 
 use crate::host::Clock;
 use crate::session::{SessionId, SharedRate};
-use crate::tcp::{Activity, Broken, FeedSender, Peer, Piece, Reporter, WayEnd, lost, read_in, write_out};
+use crate::tcp::{
+    Activity, Broken, FeedSender, Peer, Piece, Reporter, WayEnd, fails_after_end, lost, read_in, write_out,
+};
 
 /// A client's session.
 pub struct Connection {
@@ -94,18 +97,32 @@ impl Connection {
         let admit = |bytes: usize| {
             (self.in_force)().then(|| self.rate.as_ref().is_none_or(|rate| rate.admit(self.clock.now(), bytes)))
         };
-        let inward = read_in(&mut reads, feed, session, peer, &activity, admit);
+        let (ended, all_read) = oneshot::channel();
+        let takes_answers = self.answers.is_some();
+        let inward = async {
+            let sent_bytes = read_in(&mut reads, feed, session, peer, &activity, admit).await?;
+            // Nobody waits for it once the session is over.
+            let _ = ended.send(());
+            if !takes_answers {
+                std::future::pending::<()>().await;
+            }
+            Err(fails_after_end(reads.as_ref(), peer, sent_bytes).await)
+        };
         let outward = async {
             match &mut self.answers {
-                Some((arrived, reporter)) => write_out(&mut writes, arrived, &activity, Some(reporter)).await,
-                None if self.open_timeout.is_some() => follow(peer, &mut writes).await,
-                None => Ok(()),
+                Some((arrived, reporter)) => write_out(&mut writes, arrived, &activity, Some(reporter)).await?,
+                None if self.open_timeout.is_some() => follow(peer, &mut writes).await?,
+                None => {}
             }
+            // What broke reading is the session's end before this is asked.
+            let _ = all_read.await;
+            Ok(())
         };
         tokio::select! {
             biased;
             why = peer.failed() => Err(Broken::Given(why)),
-            done = async { tokio::try_join!(inward, outward) } => done.map(drop),
+            broken = inward => broken,
+            done = outward => done,
             nothing_lost = activity.ceases(self.idle) => {
                 if !nothing_lost {
                     return Err(Broken::Idle);

@@ -11,6 +11,7 @@ use futures_util::future::{Either, select};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::impersonate;
@@ -19,8 +20,8 @@ use crate::host::Clock;
 use crate::red::notice::Notice;
 use crate::session::{self, Place, SessionId};
 use crate::tcp::{
-    Activity, Broken, Failure, FeedSender, Memory, Peer, Reporter, WayEnd, Windows, end_in_order, keep_alive, read_in,
-    write_out,
+    Activity, Broken, Failure, FeedSender, Memory, Peer, Reporter, WayEnd, Windows, end_in_order, fails_after_end,
+    keep_alive, read_in, write_out,
 };
 use crate::wire::Standing;
 
@@ -206,8 +207,24 @@ impl Delivery {
                 return one_way(writing, &mut reads, self.reporter.as_ref()).await;
             };
             let session = (self.slot, self.id);
-            let reading = read_in(&mut reads, returns, session, &self.peer, &activity, |_| Some(true));
-            tokio::try_join!(writing, reading).map(drop)
+            let (ended, all_read) = oneshot::channel();
+            let reading = async {
+                let sent_bytes = read_in(&mut reads, returns, session, &self.peer, &activity, |_| Some(true)).await?;
+                // Nobody waits for it once the session is over.
+                let _ = ended.send(());
+                Err(fails_after_end(reads.as_ref(), &self.peer, sent_bytes).await)
+            };
+            let writing = async {
+                writing.await?;
+                // What broke reading is the session's end before this is asked.
+                let _ = all_read.await;
+                Ok(())
+            };
+            tokio::select! {
+                biased;
+                broken = reading => broken,
+                done = writing => done,
+            }
         };
         tokio::select! {
             biased;

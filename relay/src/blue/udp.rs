@@ -204,7 +204,7 @@ mod tests {
         }
         let (_, entry) = again.by_port(5002).expect("there");
         assert_eq!(entry.limit.live(), 1);
-        let (_, mut feed) = crate::tcp::feed(Carries::Everything).expect("two sockets");
+        let (_, mut feed) = crate::tcp::feed(Carries::Everything, None).expect("two sockets");
         udp.heartbeat(10_000_000_000, &mut feed, &mut sender);
         assert_eq!(entry.limit.live(), 0, "each session ends once");
         send(&mut udp, &mut sender, 5002);

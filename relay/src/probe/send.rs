@@ -131,7 +131,7 @@ impl Common<'_> {
             burst_bytes: self.site.link.burst_bytes,
             payload_bytes: self.payload_bytes(tx.symbol_bytes)?,
         };
-        let (feed_sender, feed) = feed(Carries::Everything).context("cannot make a lane's feed")?;
+        let (feed_sender, feed) = feed(Carries::Everything, None).context("cannot make a lane's feed")?;
         let first = order(Stage::Rest, &self.channel, &self.encoder);
         lanes.spawn(Some(first), |number, mailbox, shared, ready| {
             let config = SenderConfig {

@@ -44,7 +44,7 @@ impl Prepared {
             ReturnMode::Status => Carries::StatusOnly,
             ReturnMode::Full => Carries::Everything,
         };
-        let (feed, lane_feed) = feed(carries).context("cannot make the return lane's feed")?;
+        let (feed, lane_feed) = feed(carries, link.rate_bps).context("cannot make the return lane's feed")?;
         let counters = Arc::new(SendCounters::new(Role::Red, LinkName::Return, 1));
         Ok(Some(Self { feed, counters, lane_feed }))
     }

@@ -71,6 +71,7 @@ pub async fn read_in(
         // Before there is a buffer, and each goes with its bytes: idle sessions have none.
         socket.readable().await?;
         activity.begin();
+        wanted_bytes = wanted_bytes.min(feed.piece_bytes_max());
         buffer.reserve(wanted_bytes);
         let bytes = socket.read_buf(&mut (&mut buffer).limit(room_bytes.min(wanted_bytes))).await?;
         wanted_bytes = next_read(wanted_bytes, bytes);

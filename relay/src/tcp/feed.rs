@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Buf, Bytes};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::link::{self, Nanos, PushError, TxPort};
 use crate::session::{Announced, SessionId};
@@ -19,8 +20,16 @@ use crate::wire::{
     FLAG_ABORT, FLAG_END, ORIGIN_LEN, RecordHead, RecordType, STATUS_LEN, Standing, Status, origin_to_wire,
 };
 
-/// Pieces that may wait for a lane: with pieces of up to 256 KiB that is 16 MiB, 13 ms at 10 Gbit/s.
+/// Pieces that may wait for a lane, however small.
 const QUEUE_PIECES: usize = 64;
+/// Bytes that may wait for a lane: a few milliseconds of a fast link ...
+const QUEUE_BYTES_MAX: usize = 4 << 20;
+/// ... and for a link with a rate so much time of it: a session that begins, or reports, waits behind them.
+const QUEUE_NS: u64 = 100_000_000;
+/// On the slowest link too, the first pieces of a few sessions.
+const QUEUE_BYTES_MIN: usize = 64 << 10;
+/// One session's share of the bytes that may wait, so that sessions take turns.
+const QUEUE_SHARE: usize = 8;
 /// Bytes put into the link at one go, between two looks at datagrams and clocks: 0.2 ms at 10 Gbit/s.
 const PUMP_BYTES: usize = 256 * 1024;
 /// Frames that must be free for another record.
@@ -76,6 +85,8 @@ struct Fed {
     slot: u16,
     id: SessionId,
     piece: Piece,
+    /// The room that its bytes take, until all of them have gone.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Wakes a lane that sleeps, and costs nothing while it does not.
@@ -90,21 +101,31 @@ struct Bell {
 pub struct FeedSender {
     queue: Sender<Fed>,
     bell: Arc<Bell>,
+    /// In bytes.
+    room: Arc<Semaphore>,
+    room_bytes: usize,
 }
 
 impl FeedSender {
     /// Hands a piece over; waits while the lane has enough. False: the lane is gone.
     pub async fn send(&self, slot: u16, id: SessionId, piece: Piece) -> bool {
-        let sent = self.queue.send(Fed { slot, id, piece }).await.is_ok();
+        let bytes = if let Piece::Data(bytes) = &piece { bytes.len().min(self.room_bytes) } else { 0 };
+        let room = if bytes == 0 { None } else { Arc::clone(&self.room).acquire_many_owned(bytes as u32).await.ok() };
+        let sent = self.queue.send(Fed { slot, id, piece, _room: room }).await.is_ok();
         self.ring();
         sent
     }
 
     /// Hands a piece over if the lane has room for it now.
     pub fn try_send(&self, slot: u16, id: SessionId, piece: Piece) {
-        if self.queue.try_send(Fed { slot, id, piece }).is_ok() {
+        if self.queue.try_send(Fed { slot, id, piece, _room: None }).is_ok() {
             self.ring();
         }
+    }
+
+    /// The most bytes that one piece should have.
+    pub fn piece_bytes_max(&self) -> usize {
+        self.room_bytes / QUEUE_SHARE
     }
 
     fn ring(&self) {
@@ -151,8 +172,8 @@ pub struct Feed {
     ended: Announced<Live>,
 }
 
-/// Both ends of a feed.
-pub fn feed(carries: Carries) -> std::io::Result<(FeedSender, Feed)> {
+/// Both ends of a feed of a link that takes `bits_per_second`, if it has a rate.
+pub fn feed(carries: Carries, bits_per_second: Option<u64>) -> std::io::Result<(FeedSender, Feed)> {
     let (sender, queue) = channel(QUEUE_PIECES);
     let (rope, wake) = UnixStream::pair()?;
     rope.set_nonblocking(true)?;
@@ -168,7 +189,14 @@ pub fn feed(carries: Carries) -> std::io::Result<(FeedSender, Feed)> {
         live: FxHashMap::default(),
         ended: Announced::default(),
     };
-    Ok((FeedSender { queue: sender, bell }, feed))
+    let room_bytes = bits_per_second.map_or(QUEUE_BYTES_MAX, queue_bytes);
+    Ok((FeedSender { queue: sender, bell, room: Arc::new(Semaphore::new(room_bytes)), room_bytes }, feed))
+}
+
+/// Bytes that may wait for a link of this rate.
+fn queue_bytes(bits_per_second: u64) -> usize {
+    let bytes = u128::from(bits_per_second) * u128::from(QUEUE_NS) / 8_000_000_000;
+    usize::try_from(bytes).unwrap_or(usize::MAX).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX)
 }
 
 impl Feed {

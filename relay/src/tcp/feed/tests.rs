@@ -18,7 +18,7 @@ fn is_readable(feed: &Feed) -> bool {
 #[test]
 fn a_piece_wakes_a_sleeper_once_and_nobody_else() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let (sender, mut feed) = feed(Carries::Everything).expect("two sockets");
+    let (sender, mut feed) = feed(Carries::Everything, None).expect("two sockets");
     let id = [7; 16];
     assert!(runtime.block_on(sender.send(0, id, Piece::Opened)));
     assert!(!is_readable(&feed), "the lane is awake");
@@ -42,7 +42,7 @@ fn a_piece_wakes_a_sleeper_once_and_nobody_else() {
 fn a_ring_that_came_too_late_keeps_nobody_awake() {
     const PIECES: usize = 20_000;
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let (sender, mut feed) = feed(Carries::Everything).expect("two sockets");
+    let (sender, mut feed) = feed(Carries::Everything, None).expect("two sockets");
     let tasks = std::thread::spawn(move || {
         for _ in 0..PIECES {
             assert!(runtime.block_on(sender.send(0, [7; 16], Piece::Opened)));
@@ -146,7 +146,7 @@ fn carried(carries: Carries) -> (Vec<RecordType>, u64) {
             Piece::Abort,
         ]
     };
-    let (to_lane, mut feed) = feed(carries).expect("two sockets");
+    let (to_lane, mut feed) = feed(carries, None).expect("two sockets");
     let (mut sender, counters) = (link_sender(), SendStream::default());
     // Each alone, so that no other has begun or ended its session, and all one after another.
     let alone = (1..).zip(pieces()).map(|(number, piece)| ([number; 16], piece));
@@ -172,4 +172,28 @@ fn a_feed_of_statuses_puts_nothing_else_into_the_link() {
         assert!(kinds.contains(&kind), "{kind:?} is not among {kinds:?}");
     }
     assert_eq!(refused, 0);
+}
+
+/// On a slow link too, who has little to say waits for little.
+#[tokio::test]
+async fn bytes_wait_for_room_and_nothing_else_does() {
+    let (to_lane, mut feed) = feed(Carries::Everything, Some(1_000_000)).expect("two sockets");
+    let (mut sender, counters) = (link_sender(), SendStream::default());
+    let bytes = || Piece::Data(Bytes::from(vec![0; QUEUE_BYTES_MIN / QUEUE_SHARE]));
+    assert_eq!(to_lane.piece_bytes_max(), QUEUE_BYTES_MIN / QUEUE_SHARE);
+    for _ in 0..QUEUE_SHARE {
+        assert!(to_lane.send(0, [1; 16], bytes()).await);
+    }
+    let more = tokio::time::timeout(Duration::ZERO, to_lane.send(0, [1; 16], bytes())).await;
+    assert!(more.is_err(), "as much waits as may");
+    assert!(to_lane.send(0, [2; 16], Piece::Opened).await);
+    while feed.pump(0, &mut sender, |_| Some((0, &counters))) {}
+    assert!(to_lane.send(0, [1; 16], bytes()).await);
+}
+
+#[test]
+fn what_may_wait_follows_the_rate() {
+    let room = |rate| feed(Carries::Everything, rate).expect("two sockets").0.room_bytes;
+    let expected = [QUEUE_BYTES_MIN, 1_250_000, QUEUE_BYTES_MAX, QUEUE_BYTES_MAX];
+    assert_eq!([Some(1000), Some(100_000_000), Some(u64::MAX), None].map(room), expected);
 }

@@ -194,7 +194,8 @@ where
     P::Frame: Send,
 {
     let link = &common.site.link;
-    let (feed_sender, feed) = feed(Carries::Everything, common.rate.map(|rate| rate.bits_per_second)).context("cannot make a lane's feed")?;
+    let (feed_sender, feed) =
+        feed(Carries::Everything, common.rate.map(|rate| rate.bits_per_second)).context("cannot make a lane's feed")?;
     // There before the lane runs: its first heartbeat tells of the table.
     let table = order(&common.table);
     lanes.spawn(Some(table), |lane, mailbox, shared, ready| {

@@ -1,6 +1,6 @@
 //! What one end of a session knows of the other: whether it is there, and how far it lets us send.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
 use tokio::sync::Notify;
 
@@ -55,11 +55,18 @@ impl Peer {
         self.advance(status.standing);
     }
 
-    /// The session is broken off.
+    /// The session is broken off, unless it was over before.
     pub fn fail(&self, why: Failure) {
         // The first reason stays.
         let _ = self.failure.compare_exchange(0, why.pack(), AcqRel, Acquire);
         self.advance(Standing::Failed);
+    }
+
+    /// The session is broken off, also if it was over at the other end: not everything of it has come here.
+    pub fn break_off(&self, why: Failure) {
+        let _ = self.failure.compare_exchange(0, why.pack(), AcqRel, Acquire);
+        self.standing.store(Standing::Failed as u8, Release);
+        self.changed.notify_waiters();
     }
 
     fn advance(&self, standing: Standing) {
@@ -69,9 +76,9 @@ impl Peer {
         self.changed.notify_waiters();
     }
 
-    /// Was the session connected, and is it still?
-    pub fn is_good(&self) -> bool {
-        (Standing::Good as u8..Standing::Closed as u8).contains(&self.standing.load(Acquire))
+    /// Has the other end answered?
+    pub fn is_heard(&self) -> bool {
+        self.standing.load(Acquire) != UNHEARD
     }
 
     /// Has it failed?
@@ -81,7 +88,7 @@ impl Peer {
 
     /// Waits until the other end has answered. True: it is connected.
     pub async fn opened(&self) -> bool {
-        self.when(|| (self.standing.load(Acquire) != UNHEARD).then(|| !self.has_failed())).await
+        self.when(|| self.is_heard().then(|| !self.has_failed())).await
     }
 
     /// Waits until some more than `sent_bytes` may have been sent, and returns how many.
@@ -162,7 +169,7 @@ mod tests {
         peer.fail(Failure::Overflow);
         peer.report(&good(1, 0));
         peer.fail(Failure::PeerGone);
-        assert!(!peer.is_good() && !peer.opened().await);
+        assert!(!peer.opened().await);
         assert_eq!(peer.failed().await, Failure::Overflow, "the first reason stays");
         let closed = Peer::unheard();
         closed.report(&Status { standing: Standing::Closed, ..good(0, 7) });
@@ -174,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn who_cannot_be_heard_grants_everything() {
         let peer = Peer::unhearable();
-        assert!(peer.opened().await && peer.is_good());
+        assert!(peer.opened().await);
         assert!(peer.room(1 << 60).await > 1 << 60);
     }
 }

@@ -135,10 +135,11 @@ impl Answers {
         }
     }
 
-    /// Breaks off every session that RED has answered. One that still waits for its answer has a time limit of its own.
+    /// Breaks off every session that RED has answered, also one that RED is done with while its answers are still missing. One
+    /// that waits for RED to answer has a time limit of its own.
     fn fail_all(&mut self) {
-        let good = self.by_id.values_mut().filter(|answered| answered.peer.is_good());
-        good.for_each(|answered| answered.break_off(Failure::PeerGone));
+        let heard = self.by_id.values_mut().filter(|answered| answered.peer.is_heard());
+        heard.for_each(|answered| answered.break_off(Failure::PeerGone));
     }
 
     fn carries(&self, entry: &Entry, kind: RecordType) -> bool {
@@ -194,8 +195,13 @@ impl Answered {
 
 /// The reason first: a connection that finds its bytes ended without one takes it that this host stops.
 fn break_off(peer: &Peer, inflow: Option<&mut Inflow>, why: Failure) {
-    peer.fail(why);
-    inflow.into_iter().for_each(Inflow::abandon);
+    match inflow.filter(|inflow| inflow.is_open()) {
+        None => peer.fail(why),
+        Some(inflow) => {
+            peer.break_off(why);
+            inflow.abandon();
+        }
+    }
 }
 
 impl Sink for Answers {
@@ -259,5 +265,40 @@ fn publish(account: &Account, table: &Table, slot: usize) {
     if let Some(counters) = entry.and_then(|counters| counters.lane(LANE)) {
         counters.lost.of(Lost::Unseen).set(account.unseen());
         counters.lost.of(Lost::BeforeJoin).set(account.before_join());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, Purpose, Role};
+    use crate::link::Turn;
+    use crate::tcp::{Memory, way};
+    use crate::telemetry::counters::{LinkName, ReceiveCounters, SendCounters};
+    use crate::wire::{RecordHead, Standing};
+
+    /// The answers, and what tells of their end, were lost; that RED is done with the session was not. Then RED falls silent.
+    #[tokio::test]
+    async fn a_session_whose_last_answers_are_lost_does_not_wait_for_ever() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/mysql.toml");
+        let site = config::load(&file, Purpose::Check).expect("a ready site file").site;
+        let sent = SendCounters::new(Role::Blue, LinkName::Forward, 1);
+        let returned = ReceiveCounters::new(Role::Blue, LinkName::Return, 1);
+        let table = Arc::new(Table::new(&site, None, &sent, Some(&returned)).expect("possible"));
+        let (notices, _told) = crossbeam_channel::bounded(1);
+        let (sender, mut answers) = answers(ReturnMode::Full, table, notices);
+        let (way, mut end) = way(&Memory::new(1000));
+        let (id, peer) = ([7; 16], Arc::new(Peer::unheard()));
+        let _expected = sender.expect(id, 0, Arc::clone(&peer), Some(Inflow::new(way, 1000)));
+        let status = Status { standing: Standing::Closed, window_bytes: 0, consumed_bytes: 0 };
+        let head = RecordHead { kind: RecordType::Status, flags: 0, session: id, sequence: 0 };
+        let (payload, turn) = (&status.to_wire(), Turn::InOrder);
+        answers.record(&Delivery { lane: 0, slot: 0, head, payload, recovered: false, turn, from_start: true });
+        peer.closed().await;
+        answers.gone();
+        assert_eq!(peer.failed().await, Failure::PeerGone);
+        assert!(end.next().await.is_none());
     }
 }

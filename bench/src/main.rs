@@ -31,7 +31,7 @@ const SECONDS: f64 = 5.0;
 /// With `--quick`: sees what is lost at once.
 const SECONDS_QUICK: f64 = 1.0;
 /// The benchmarks that need a network.
-const NETWORK: [network::Make; 1] = [network::udp::bench];
+const NETWORK: [network::Make; 2] = [network::udp::bench, network::tcp::bench];
 
 /// Benchmarks of the relay
 #[derive(Parser)]
@@ -51,6 +51,8 @@ enum What {
     Loss(Options),
     /// Datagrams from client to server over hosts in namespaces, against kernel forwarding; needs root
     Udp(Options),
+    /// Streams of bytes from client to server over the same hosts, against TCP through the kernel; needs root
+    Tcp(Options),
     /// Everything above, one after another
     All(Options),
     /// Instructions of the pipelines for one fixed input, against those kept in bench/instructions.json
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Some(What::Fec(options)) => run(&options, vec![fec::bench(options.quick)]),
         Some(What::Loss(options)) => run(&options, vec![loss::bench(options.quick)]),
         Some(What::Udp(options)) => run(&options, network(&options, &[network::udp::bench])),
+        Some(What::Tcp(options)) => run(&options, network(&options, &[network::tcp::bench])),
         Some(What::All(options)) => run(&options, all(&options)),
         Some(What::Instructions(options)) => instructions::run(&options),
         Some(What::HotPath(path)) => instructions::hot_path(&path),

@@ -8,6 +8,7 @@
 mod cost;
 mod path;
 mod search;
+pub mod tcp;
 pub mod udp;
 
 use std::time::Duration;

@@ -31,7 +31,7 @@ const SECONDS: f64 = 5.0;
 /// With `--quick`: sees what is lost at once.
 const SECONDS_QUICK: f64 = 1.0;
 /// The benchmarks that need a network.
-const NETWORK: [network::Make; 2] = [network::udp::bench, network::tcp::bench];
+const NETWORK: [network::Make; 3] = [network::link::bench, network::udp::bench, network::tcp::bench];
 
 /// Benchmarks of the relay
 #[derive(Parser)]
@@ -49,6 +49,8 @@ enum What {
     Fec(Options),
     /// How much comes through a lossy link, by loss and protection, against an ideal code
     Loss(Options),
+    /// The link between BLUE and RED alone: bare AF_XDP, kernel UDP, and the relay with source and sink inside; needs root
+    Link(Options),
     /// Datagrams from client to server over hosts in namespaces, against kernel forwarding; needs root
     Udp(Options),
     /// Streams of bytes from client to server over the same hosts, against TCP through the kernel; needs root
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         Some(What::Pipeline(options)) => run(&options, vec![pipeline::bench(options.quick)]),
         Some(What::Fec(options)) => run(&options, vec![fec::bench(options.quick)]),
         Some(What::Loss(options)) => run(&options, vec![loss::bench(options.quick)]),
+        Some(What::Link(options)) => run(&options, network(&options, &[network::link::bench])),
         Some(What::Udp(options)) => run(&options, network(&options, &[network::udp::bench])),
         Some(What::Tcp(options)) => run(&options, network(&options, &[network::tcp::bench])),
         Some(What::All(options)) => run(&options, all(&options)),

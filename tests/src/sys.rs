@@ -156,11 +156,20 @@ pub(crate) fn wait_readable(fd: impl AsFd, timeout: Duration) -> bool {
 
 /// Sets an integer socket option of level `SOL_SOCKET`.
 pub(crate) fn set_socket_option(socket: impl AsFd, option: i32, value: i32) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, option, value)
+}
+
+/// Sets an integer socket option of level `SOL_UDP`, see udp(7).
+pub(crate) fn set_udp_option(socket: impl AsFd, option: i32, value: i32) -> io::Result<()> {
+    set_option(socket, libc::SOL_UDP, option, value)
+}
+
+fn set_option(socket: impl AsFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value outlives the call and its size is given.
     check(unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
+            level,
             option,
             (&raw const value).cast(),
             size_of::<i32>() as libc::socklen_t,

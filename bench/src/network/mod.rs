@@ -6,6 +6,7 @@
 //! ```
 
 mod cost;
+pub mod link;
 mod path;
 mod search;
 pub mod tcp;

@@ -40,8 +40,7 @@ impl Path {
         let lab = Lab::new(options)?;
         let folder = TempDir::new()?;
         let key = folder.path().join("link.key");
-        let made = std::process::Command::new(binary()?).arg("keygen").arg(&key).output()?;
-        ensure!(made.status.success(), "relay keygen: {made:?}");
+        keygen(&key)?;
         let file = site.clone().key_file(&key).write(folder.path())?;
         let red = RelayProcess::start(&binary()?, Role::Red, &lab.red, &file)?;
         let blue = RelayProcess::start(&binary()?, Role::Blue, &lab.blue, &file)?;
@@ -82,6 +81,13 @@ impl Path {
         }
         Ok(())
     }
+}
+
+/// Writes a key.
+pub fn keygen(file: &std::path::Path) -> Result<()> {
+    let made = std::process::Command::new(binary()?).arg("keygen").arg(file).output()?;
+    ensure!(made.status.success(), "relay keygen: {made:?}");
+    Ok(())
 }
 
 /// The released `relay` beside this program, or the one that `RELAY_BINARY` names.

@@ -31,6 +31,10 @@ const TICK_NS: u64 = 100_000;
 const CATCH_UP: u64 = 4;
 /// Datagrams of one system call.
 const BATCH_MAX: usize = 64;
+/// What the kernel takes as one message of UDP over IPv4, bytes (65,535 less the headers), and datagrams (`UDP_MAX_SEGMENTS` of older
+/// kernels).
+const MESSAGE_MAX: usize = 65_507;
+const SEGMENTS_MAX: usize = 64;
 /// The receiver's socket buffer: some 100 ms of 2 Gbit/s with the kernel's bookkeeping. A receiver that is slower than what
 /// comes loses within a second, one that waits for a core for a moment does not.
 const BUFFER_BYTES: i32 = 64 << 20;
@@ -69,7 +73,9 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Source {
     socket: UdpSocket,
-    datagrams: Vec<Vec<u8>>,
+    /// Each is handed to the kernel as a whole: one datagram, or several with GSO.
+    messages: Vec<Vec<u8>>,
+    size_bytes: usize,
 }
 
 impl Source {
@@ -78,7 +84,15 @@ impl Source {
         ensure!(size_bytes >= HEADER_LEN, "a datagram has at least {HEADER_LEN} bytes");
         let connected = || UdpSocket::bind(("0.0.0.0", 0)).and_then(|socket| socket.connect(to).map(|()| socket));
         let socket = host.run(connected)?.with_context(|| format!("no UDP socket towards {to}"))?;
-        Ok(Self { socket, datagrams: vec![vec![0; size_bytes]; BATCH_MAX] })
+        Ok(Self { socket, messages: vec![vec![0; size_bytes]; BATCH_MAX], size_bytes })
+    }
+
+    /// Has the kernel make datagrams of messages that are as long as they may be (`UDP_SEGMENT`).
+    pub fn with_gso(mut self) -> Result<Self> {
+        sys::set_udp_option(&self.socket, libc::UDP_SEGMENT, self.size_bytes as i32).context("UDP_SEGMENT")?;
+        let datagrams = (MESSAGE_MAX / self.size_bytes).clamp(1, SEGMENTS_MAX);
+        self.messages = vec![vec![0; datagrams * self.size_bytes]; BATCH_MAX / datagrams + 1];
+        Ok(self)
     }
 
     /// Sends until the time is over.
@@ -91,8 +105,10 @@ impl Source {
 
     fn run(&mut self, Load { rate, time, run }: Load) -> Result<Sent> {
         sys::precise_timers();
-        for datagram in &mut self.datagrams {
-            datagram[..8].copy_from_slice(&run.to_be_bytes());
+        for message in &mut self.messages {
+            message
+                .chunks_exact_mut(self.size_bytes)
+                .for_each(|datagram| datagram[..8].copy_from_slice(&run.to_be_bytes()));
         }
         let rate = rate.max(1);
         let (start_ns, cpu) = (sys::monotonic_ns(), sys::thread_cpu_time());
@@ -112,20 +128,22 @@ impl Source {
         Ok(Sent { count, elapsed: Duration::from_nanos(now_ns - start_ns), cpu: sys::thread_cpu_time() - cpu })
     }
 
-    /// Sends the next `due` datagrams, from number `first` on.
+    /// Sends the next `due` datagrams, from number `first` on; with GSO up to a message more.
     fn send_due(&mut self, first: u64, due: u64) -> Result<u64> {
-        let (socket, datagrams) = (&self.socket, &mut self.datagrams);
+        let each = (self.messages[0].len() / self.size_bytes) as u64;
         let mut done = 0;
         let mut refused: Option<Instant> = None;
         while done < due {
-            let batch = (due - done).min(BATCH_MAX as u64) as usize;
+            let batch = ((due - done).div_ceil(each) as usize).min(self.messages.len());
             let time_ns = sys::monotonic_ns().to_be_bytes();
-            for (number, datagram) in (first + done..).zip(&mut datagrams[..batch]) {
+            let datagrams =
+                self.messages[..batch].iter_mut().flat_map(|message| message.chunks_exact_mut(self.size_bytes));
+            for (number, datagram) in (first + done..).zip(datagrams) {
                 datagram[8..16].copy_from_slice(&number.to_be_bytes());
                 datagram[16..24].copy_from_slice(&time_ns);
             }
-            match sys::send_many(socket, datagrams[..batch].iter().map(Vec::as_slice)) {
-                Ok(sent) => (done, refused) = (done + sent as u64, None),
+            match sys::send_many(&self.socket, self.messages[..batch].iter().map(Vec::as_slice)) {
+                Ok(sent) => (done, refused) = (done + sent as u64 * each, None),
                 Err(error) if refused.is_some_and(|since| since.elapsed() > REFUSED_MAX) => {
                     return Err(error).context("sending fails");
                 }
@@ -169,13 +187,26 @@ struct Shared {
 impl Sink {
     /// Receives datagrams of `run` at `at` on `host`, each of at most `size_bytes`. It listens when this returns.
     pub fn start(host: &Host, at: impl Into<SocketAddr>, size_bytes: usize, run: u64) -> Result<Self> {
-        let at = at.into();
+        Self::open(host, at.into(), size_bytes, run, false)
+    }
+
+    /// The same for datagrams of exactly `size_bytes`, which the kernel may hand over many at once (`UDP_GRO`).
+    pub fn start_with_gro(host: &Host, at: impl Into<SocketAddr>, size_bytes: usize, run: u64) -> Result<Self> {
+        Self::open(host, at.into(), size_bytes, run, true)
+    }
+
+    fn open(host: &Host, at: SocketAddr, size_bytes: usize, run: u64, gro: bool) -> Result<Self> {
         let socket = host.run(|| UdpSocket::bind(at))?.with_context(|| format!("cannot bind {at}"))?;
         sys::set_socket_option(&socket, libc::SO_RCVBUFFORCE, BUFFER_BYTES).context("SO_RCVBUFFORCE")?;
+        if gro {
+            sys::set_udp_option(&socket, libc::UDP_GRO, 1).context("UDP_GRO")?;
+        }
+        let room_bytes = if gro { MESSAGE_MAX } else { size_bytes };
         let shared = Arc::new(Shared::default());
         let worker = Arc::clone(&shared);
-        let thread =
-            thread::Builder::new().name("sink".to_owned()).spawn(move || worker.run(&socket, size_bytes, run))?;
+        let thread = thread::Builder::new()
+            .name("sink".to_owned())
+            .spawn(move || worker.run(&socket, (room_bytes, size_bytes), run))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -209,9 +240,9 @@ impl Drop for Sink {
 }
 
 impl Shared {
-    fn run(&self, socket: &UdpSocket, size_bytes: usize, run: u64) -> Result<Received> {
+    fn run(&self, socket: &UdpSocket, (room_bytes, size_bytes): (usize, usize), run: u64) -> Result<Received> {
         let cpu = sys::thread_cpu_time();
-        let mut inbox = sys::Inbox::for_size(size_bytes);
+        let mut inbox = sys::Inbox::for_size(room_bytes);
         let mut flow = Flow::default();
         let mut latency_ns = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)?;
         while !self.stop.load(Ordering::Acquire) {
@@ -220,7 +251,7 @@ impl Shared {
             }
             while inbox.receive(socket).context("recvmmsg")? > 0 {
                 let now_ns = sys::monotonic_ns();
-                for (datagram, _) in inbox.datagrams() {
+                for datagram in inbox.datagrams().flat_map(|(message, _)| message.chunks(size_bytes)) {
                     let Some((number, time_ns)) = read(datagram, run) else { continue };
                     let before = flow.distinct;
                     flow.take(number, None);

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what this machine does in the relay's pipelines, codecs and on a lossy link, beside what it could do.
+//! `cargo xtask bench`: what this machine does in the relay's pipelines, codecs, on a lossy link and on whole paths of hosts, beside
+//! what it could do.
 //!
 //! Absolute figures move from machine to machine and from hour to hour. So every figure that has a natural limit is taken in
 //! the same run as that limit and reported as a ratio to it, and every case is measured several times.
@@ -49,7 +50,7 @@ enum What {
     Fec(Options),
     /// How much comes through a lossy link, by loss and protection, against an ideal code
     Loss(Options),
-    /// The link between BLUE and RED alone: bare AF_XDP, kernel UDP, and the relay with source and sink inside; needs root
+    /// The link between BLUE and RED alone: bare `AF_XDP`, kernel UDP, and the relay with source and sink inside; needs root
     Link(Options),
     /// Datagrams from client to server over hosts in namespaces, against kernel forwarding; needs root
     Udp(Options),

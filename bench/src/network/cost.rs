@@ -54,11 +54,11 @@ impl Cost {
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self {
-            client: self.client - before.client,
-            blue: self.blue - before.blue,
-            red: self.red - before.red,
-            server: self.server - before.server,
-            kernel: self.kernel - before.kernel,
+            client: self.client.saturating_sub(before.client),
+            blue: self.blue.saturating_sub(before.blue),
+            red: self.red.saturating_sub(before.red),
+            server: self.server.saturating_sub(before.server),
+            kernel: self.kernel.saturating_sub(before.kernel),
         }
     }
 

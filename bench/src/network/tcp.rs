@@ -75,7 +75,7 @@ fn measure(path: Path, streams: u8, times: Times) -> Result<Summary> {
     let (before, ends) = (watched.now()?, usage::cpu_time_exact(std::process::id())?);
     let sent = send_all(&clients, times.step);
     let arrived: Vec<Arrived> = clients.iter().map_while(|_| server.next_within(SOON)).collect();
-    let ends = usage::cpu_time_exact(std::process::id())? - ends;
+    let ends = usage::cpu_time_exact(std::process::id())?.saturating_sub(ends);
     let cost = Cost { client: ends, ..watched.now()?.since(before) };
     let first_ns = arrived.iter().map(|stream| stream.first_ns).min().context("no stream came to an end")?;
     let last_ns = arrived.iter().map(|stream| stream.last_ns).max().unwrap_or(first_ns);

@@ -171,11 +171,12 @@ fn send(path: &Path, source: &mut Source, watched: &Watched, load: Load) -> Resu
 
 impl Summary {
     fn figures(&self, kernel: Option<&Self>) -> Vec<Measured> {
-        const KERNEL: &str = "kernel";
+        /// One of a path's steps.
+        type Of = fn(&Summary) -> &Passed;
         let figure = |name: &str, unit, of: &dyn Fn(&Self) -> f64| {
             let figure = Measured::new(name, unit, of(self));
             match kernel {
-                Some(kernel) => figure.of(KERNEL, of(kernel)),
+                Some(kernel) => figure.of("kernel", of(kernel)),
                 None => figure,
             }
         };
@@ -189,8 +190,7 @@ impl Summary {
             let name = format!("processor time, {name}");
             figures.push(Measured::new(name, Unit::SecondsPerGb, self.highest.per_gb(time)));
         }
-        let loads: [(&str, fn(&Self) -> &Passed); 2] =
-            [("1,000/s", |summary| &summary.sparse), ("half load", |summary| &summary.half)];
+        let loads: [(&str, Of); 2] = [("1,000/s", |summary| &summary.sparse), ("half load", |summary| &summary.half)];
         for (load, of) in loads {
             for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
                 let name = format!("latency, {load}, {name}");

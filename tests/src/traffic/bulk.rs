@@ -125,7 +125,11 @@ impl Source {
             }
             now_ns = sys::monotonic_ns();
         }
-        Ok(Sent { count, elapsed: Duration::from_nanos(now_ns - start_ns), cpu: sys::thread_cpu_time() - cpu })
+        Ok(Sent {
+            count,
+            elapsed: Duration::from_nanos(now_ns - start_ns),
+            cpu: sys::thread_cpu_time().saturating_sub(cpu),
+        })
     }
 
     /// Sends the next `due` datagrams, from number `first` on; with GSO up to a message more.
@@ -263,7 +267,7 @@ impl Shared {
             }
         }
         let socket_drops = sys::socket_drops(socket).context("SO_MEMINFO")?;
-        Ok(Received { count: flow.distinct, latency_ns, socket_drops, cpu: sys::thread_cpu_time() - cpu })
+        Ok(Received { count: flow.distinct, latency_ns, socket_drops, cpu: sys::thread_cpu_time().saturating_sub(cpu) })
     }
 }
 

@@ -64,7 +64,9 @@ fn send(tx: &mut TxSocket, bytes: &[u8], time: Duration) -> Result<()> {
         tx.bytes(&mut frame)[..bytes.len()].copy_from_slice(bytes);
         frames.push(frame);
     }
-    frames.into_iter().for_each(|frame| tx.release(frame));
+    for frame in frames {
+        tx.release(frame);
+    }
     let started = Instant::now();
     while started.elapsed() < time {
         for _ in 0..BATCH {

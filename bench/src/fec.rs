@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use relay::fec::{Code, Decoder, Encoder, Geometry, Scheme, SourceBlock};
 
-use crate::measured::{Bench, Measured, Plot, Step, Unit};
+use crate::measured::{Bench, Measured, Plot, RUNS, RUNS_QUICK, Step, Unit};
 use crate::stopwatch::{gbit_per_second, seconds};
 
 const SCHEMES: [(Scheme, &str); 2] = [(Scheme::RaptorQ, "RaptorQ"), (Scheme::ReedSolomon, "Reed-Solomon")];
@@ -48,6 +48,8 @@ pub fn bench(quick: bool) -> Bench {
     Bench {
         name: "fec",
         about: "source bytes through the codecs on one core, against copying the same block".to_owned(),
+        runs: RUNS,
+        runs_quick: RUNS_QUICK,
         plots: plots(),
         steps: shapes.into_iter().map(case).collect(),
     }

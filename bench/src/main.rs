@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what this machine does in the relay's pipelines, codecs and on a lossy link, beside what it could do.
+//! `cargo xtask bench`: what this machine does in the relay's pipelines, codecs, on a lossy link and on whole paths of hosts, beside
+//! what it could do.
 //!
 //! Absolute figures move from machine to machine and from hour to hour. So every figure that has a natural limit is taken in
 //! the same run as that limit and reported as a ratio to it, and every case is measured several times.
@@ -11,6 +12,7 @@ mod fec;
 mod instructions;
 mod loss;
 mod measured;
+mod network;
 mod pipeline;
 mod progress;
 mod report;
@@ -25,10 +27,12 @@ use measured::Bench;
 use progress::Progress;
 use report::{BenchResult, Machine, Report};
 
-/// Medians of so many runs are steady on a quiet machine.
-const RUNS: u32 = 5;
-/// With `--quick`: as few as still have a median.
-const RUNS_QUICK: u32 = 3;
+/// Seconds of a step in a network: loss of 1 in 100,000 is seen from 20,000 datagrams a second on.
+const SECONDS: f64 = 5.0;
+/// With `--quick`: sees what is lost at once.
+const SECONDS_QUICK: f64 = 1.0;
+/// The benchmarks that need a network.
+const NETWORK: [network::Make; 3] = [network::link::bench, network::udp::bench, network::tcp::bench];
 
 /// Benchmarks of the relay
 #[derive(Parser)]
@@ -46,6 +50,12 @@ enum What {
     Fec(Options),
     /// How much comes through a lossy link, by loss and protection, against an ideal code
     Loss(Options),
+    /// The link between BLUE and RED alone: bare `AF_XDP`, kernel UDP, and the relay with source and sink inside; needs root
+    Link(Options),
+    /// Datagrams from client to server over hosts in namespaces, against kernel forwarding; needs root
+    Udp(Options),
+    /// Streams of bytes from client to server over the same hosts, against TCP through the kernel; needs root
+    Tcp(Options),
     /// Everything above, one after another
     All(Options),
     /// Instructions of the pipelines for one fixed input, against those kept in bench/instructions.json
@@ -61,9 +71,12 @@ struct Options {
     /// Fewer cases and runs, under 20 s: for a look, and for CI
     #[arg(long)]
     quick: bool,
-    /// How often every case is measured [default: 5, with --quick 3]
+    /// How often every case is measured [default: 5, with --quick 3; of link, udp and tcp 3, with --quick 1]
     #[arg(long)]
     runs: Option<u32>,
+    /// Length of one step of link, udp and tcp [default: 5, with --quick 1]
+    #[arg(long)]
+    seconds: Option<f64>,
     /// Only cases that have this in their name, such as "1400 B" or "2 lanes"
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -83,10 +96,13 @@ fn main() -> ExitCode {
         Some(What::Pipeline(options)) => run(&options, vec![pipeline::bench(options.quick)]),
         Some(What::Fec(options)) => run(&options, vec![fec::bench(options.quick)]),
         Some(What::Loss(options)) => run(&options, vec![loss::bench(options.quick)]),
-        Some(What::All(options)) => run(&options, all(options.quick)),
+        Some(What::Link(options)) => run(&options, network(&options, &[network::link::bench])),
+        Some(What::Udp(options)) => run(&options, network(&options, &[network::udp::bench])),
+        Some(What::Tcp(options)) => run(&options, network(&options, &[network::tcp::bench])),
+        Some(What::All(options)) => run(&options, all(&options)),
         Some(What::Instructions(options)) => instructions::run(&options),
         Some(What::HotPath(path)) => instructions::hot_path(&path),
-        None => run(&Options::default(), all(false)),
+        None => run(&Options::default(), all(&Options::default())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,15 +113,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn all(quick: bool) -> Vec<Bench> {
-    vec![pipeline::bench(quick), fec::bench(quick), loss::bench(quick)]
+fn all(options: &Options) -> Vec<Bench> {
+    let quick = options.quick;
+    let mut benches = vec![pipeline::bench(quick), fec::bench(quick), loss::bench(quick)];
+    benches.extend(network(options, &NETWORK));
+    benches
+}
+
+/// Those that need a network, if this user may make one; says so if not.
+fn network(options: &Options, benches: &[network::Make]) -> Vec<Bench> {
+    let seconds = options.seconds.unwrap_or(if options.quick { SECONDS_QUICK } else { SECONDS });
+    let times = network::Times::new(seconds);
+    let benches = benches.iter().map(|bench| bench(options.quick, times));
+    match lab::privilege() {
+        // Ctrl-C leaves nothing behind; before any thread is started.
+        Ok(()) => {
+            lab::clean_up_on_interrupt();
+            benches.collect()
+        }
+        Err(reason) => {
+            benches.for_each(|bench| eprintln!("SKIPPED {}: {reason}", bench.name));
+            Vec::new()
+        }
+    }
 }
 
 /// Measures, prints, writes, compares.
 fn run(options: &Options, mut benches: Vec<Bench>) -> Result<()> {
     let then = options.against.as_deref().map(report::read).transpose()?;
-    let runs = options.runs.unwrap_or(if options.quick { RUNS_QUICK } else { RUNS });
-    ensure!(runs > 0, "--runs 0 measures nothing");
+    ensure!(options.runs != Some(0), "--runs 0 measures nothing");
+    ensure!(!benches.is_empty(), "nothing to measure");
     if let Some(wanted) = &options.only {
         for bench in &mut benches {
             bench.steps.retain(|step| step.case.contains(wanted));
@@ -114,7 +151,8 @@ fn run(options: &Options, mut benches: Vec<Bench>) -> Result<()> {
     }
     let taken = report::timestamp();
     let machine = Machine::here();
-    let benches_done = measure(&mut benches, runs)?;
+    let benches_done = measure(&mut benches, options)?;
+    let runs = benches_done.iter().map(|bench| bench.runs).min().unwrap_or(0);
     let now = Report { taken, machine, quick: options.quick, runs, benches: benches_done };
     report::print(&now);
     let results = options.results.clone().unwrap_or_else(|| PathBuf::from("bench/results"));
@@ -129,11 +167,12 @@ fn run(options: &Options, mut benches: Vec<Bench>) -> Result<()> {
 }
 
 /// All cases, one run after another, so that what disturbs the machine for a moment disturbs one run of a case.
-fn measure(benches: &mut [Bench], runs: u32) -> Result<Vec<BenchResult>> {
-    let steps: usize = benches.iter().map(|bench| bench.steps.len()).sum();
-    let mut progress = Progress::new(steps * runs as usize);
+fn measure(benches: &mut [Bench], options: &Options) -> Result<Vec<BenchResult>> {
+    let runs_of = |bench: &Bench| options.runs.unwrap_or(if options.quick { bench.runs_quick } else { bench.runs });
+    let mut progress = Progress::new(benches.iter().map(|bench| bench.steps.len() * runs_of(bench) as usize).sum());
     let mut results = Vec::new();
     for bench in benches {
+        let runs = runs_of(bench);
         let mut measured = vec![Vec::new(); bench.steps.len()];
         for run in 1..=u64::from(runs) {
             for (step, measured) in bench.steps.iter_mut().zip(&mut measured) {
@@ -142,7 +181,12 @@ fn measure(benches: &mut [Bench], runs: u32) -> Result<Vec<BenchResult>> {
             }
         }
         let cases = bench.steps.iter().zip(&measured).map(|(step, measured)| report::merge(&step.case, measured));
-        results.push(BenchResult { name: bench.name.to_owned(), about: bench.about.clone(), cases: cases.collect() });
+        results.push(BenchResult {
+            name: bench.name.to_owned(),
+            about: bench.about.clone(),
+            runs,
+            cases: cases.collect(),
+        });
     }
     Ok(results)
 }

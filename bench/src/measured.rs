@@ -3,6 +3,11 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+/// Medians of so many runs are steady on a quiet machine.
+pub const RUNS: u32 = 5;
+/// With `--quick`: as few as still have a median.
+pub const RUNS_QUICK: u32 = 3;
+
 /// What a figure counts, and which way is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
@@ -12,6 +17,15 @@ pub enum Unit {
     /// Part of a whole, 0..=1.
     #[serde(rename = "share")]
     Share,
+    /// Processor time for each 10^9 bytes of payload; less is better.
+    #[serde(rename = "CPU-s/GB")]
+    SecondsPerGb,
+    /// Time that something took; less is better.
+    #[serde(rename = "us")]
+    Microseconds,
+    /// Memory, 2^20 bytes; less is better.
+    #[serde(rename = "MiB")]
+    Mebibytes,
 }
 
 impl std::fmt::Display for Unit {
@@ -19,6 +33,9 @@ impl std::fmt::Display for Unit {
         f.pad(match self {
             Self::GbitPerSecond => "Gbit/s",
             Self::Share => "share",
+            Self::SecondsPerGb => "CPU-s/GB",
+            Self::Microseconds => "us",
+            Self::Mebibytes => "MiB",
         })
     }
 }
@@ -107,6 +124,10 @@ pub struct Bench {
     pub name: &'static str,
     /// What it measures, in a line.
     pub about: String,
+    /// How often it is measured unless somebody says otherwise.
+    pub runs: u32,
+    /// The same with `--quick`.
+    pub runs_quick: u32,
     /// Its plots.
     pub plots: Vec<Plot>,
     /// Its cases.

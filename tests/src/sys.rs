@@ -14,6 +14,27 @@ pub fn monotonic_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Processor time of the calling thread, to the nanosecond: what the kernel did in its context for others, too.
+pub(crate) fn thread_cpu_time() -> Duration {
+    // The clock always exists.
+    clock(libc::CLOCK_THREAD_CPUTIME_ID).unwrap_or_default()
+}
+
+/// Processor time of a process, all threads together, to the nanosecond. Kernel threads are processes as well.
+pub(crate) fn process_cpu_time(process: u32) -> io::Result<Duration> {
+    let mut id = 0;
+    // SAFETY: the call only writes `id`, which outlives it.
+    let error = unsafe { libc::clock_getcpuclockid(process as i32, &raw mut id) };
+    if error == 0 { clock(id) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+fn clock(id: libc::clockid_t) -> io::Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` outlives the call, which only writes it.
+    check(unsafe { libc::clock_gettime(id, &raw mut time) })?;
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
 /// Sleeps until `CLOCK_MONOTONIC` reads `deadline_ns`. A signal may end it early.
 pub(crate) fn sleep_until(deadline_ns: u64) {
     let time = libc::timespec {
@@ -135,11 +156,20 @@ pub(crate) fn wait_readable(fd: impl AsFd, timeout: Duration) -> bool {
 
 /// Sets an integer socket option of level `SOL_SOCKET`.
 pub(crate) fn set_socket_option(socket: impl AsFd, option: i32, value: i32) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, option, value)
+}
+
+/// Sets an integer socket option of level `SOL_UDP`, see udp(7).
+pub(crate) fn set_udp_option(socket: impl AsFd, option: i32, value: i32) -> io::Result<()> {
+    set_option(socket, libc::SOL_UDP, option, value)
+}
+
+fn set_option(socket: impl AsFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value outlives the call and its size is given.
     check(unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
+            level,
             option,
             (&raw const value).cast(),
             size_of::<i32>() as libc::socklen_t,
@@ -208,6 +238,7 @@ fn message(part: &mut libc::iovec) -> libc::mmsghdr {
 /// Buffers for receiving many datagrams with one system call.
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
+    size: usize,
     addresses: Vec<libc::sockaddr_storage>,
     lengths: Vec<usize>,
 }
@@ -218,11 +249,18 @@ impl Inbox {
     /// The longest datagram that UDP has.
     const SIZE: usize = 65_536;
 
+    /// For datagrams of any length.
     pub(crate) fn new() -> Self {
+        Self::for_size(Self::SIZE)
+    }
+
+    /// For datagrams of at most `size` bytes; longer ones are cut. Small buffers stay in the cache.
+    pub(crate) fn for_size(size: usize) -> Self {
         // SAFETY: all zeroes is a valid sockaddr_storage (AF_UNSPEC).
         let address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
         Self {
-            bytes: vec![0; Self::COUNT * Self::SIZE],
+            bytes: vec![0; Self::COUNT * size],
+            size,
             addresses: vec![address; Self::COUNT],
             lengths: Vec::with_capacity(Self::COUNT),
         }
@@ -233,7 +271,7 @@ impl Inbox {
         self.lengths.clear();
         let mut parts: Vec<libc::iovec> = self
             .bytes
-            .chunks_exact_mut(Self::SIZE)
+            .chunks_exact_mut(self.size)
             .map(|chunk| libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: chunk.len() })
             .collect();
         let mut messages: Vec<libc::mmsghdr> = parts.iter_mut().map(message).collect();
@@ -263,7 +301,7 @@ impl Inbox {
 
     /// The datagrams of the last call with their senders.
     pub(crate) fn datagrams(&self) -> impl Iterator<Item = (&[u8], Option<std::net::SocketAddr>)> {
-        let chunks = self.bytes.chunks_exact(Self::SIZE);
+        let chunks = self.bytes.chunks_exact(self.size);
         self.lengths
             .iter()
             .zip(chunks)

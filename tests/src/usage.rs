@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::sys;
+
 /// Length of the kernel's clock tick in `/proc/PID/stat`: `USER_HZ` is 100 on every Linux that this runs on.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -20,6 +22,23 @@ pub struct ThreadUsage {
 /// Processor time of a process, all threads together, to 10 ms.
 pub fn cpu_time(process: u32) -> Result<Duration> {
     read(&format!("/proc/{process}/stat")).map(|usage| usage.cpu)
+}
+
+/// Processor time of a process, all threads together, to the nanosecond. Work that the kernel did in its context, such as the
+/// receiving half of a veth cable that it sent on, counts where it ran.
+pub fn cpu_time_exact(process: u32) -> Result<Duration> {
+    sys::process_cpu_time(process).with_context(|| format!("processor time of process {process}"))
+}
+
+/// Kernel threads whose name begins with one of `names`, such as `ksoftirqd/`.
+pub fn kernel_threads(names: &[&str]) -> Result<Vec<u32>> {
+    let processes = fs::read_dir("/proc").context("/proc")?.flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let wanted = |process: &u32| {
+        let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+        names.iter().any(|wanted| name.starts_with(wanted))
+    };
+    Ok(numbers.filter(wanted).collect())
 }
 
 /// Every thread of a process that has used any processor time yet.
@@ -70,5 +89,13 @@ mod tests {
         let me = std::process::id();
         assert!(memory_max_bytes(me).unwrap() > 100_000);
         assert!(cpu_time(me).is_ok() && threads(me).is_ok());
+        assert!(cpu_time_exact(me).unwrap() > Duration::ZERO);
+    }
+
+    #[test]
+    fn the_kernels_softirq_threads_are_found_by_name() {
+        let found = kernel_threads(&["ksoftirqd/"]).unwrap();
+        assert!(found.iter().all(|process| cpu_time_exact(*process).is_ok()), "{found:?}");
+        assert!(kernel_threads(&["no such name"]).unwrap().is_empty());
     }
 }

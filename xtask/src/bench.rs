@@ -21,6 +21,8 @@ pub struct Options {
 /// Runs the benchmarks. The XDP programs come first, since `relay` does not build without them.
 pub fn run(options: &Options) -> Result<()> {
     build_ebpf::run(&build_ebpf::Options { toolchain: Choice::Auto })?;
+    // The benchmarks that need a network run it as a program.
+    run::show(run::cargo().args(["build", "--quiet", "--release", "--package", "relay"]).current_dir(paths::root()?))?;
     run::show(&mut command(&options.arguments)?)
 }
 

@@ -9,7 +9,7 @@ use observed::Observed;
 use relay::fec::{Encoder, Protection, Scheme};
 use relay::link::memory::Faults;
 
-use crate::measured::{Bench, Measured, Plot, Step, Unit};
+use crate::measured::{Bench, Measured, Plot, RUNS, RUNS_QUICK, Step, Unit};
 use crate::pipeline::{Plan, Round};
 
 /// The site file's default.
@@ -87,6 +87,8 @@ pub fn bench(quick: bool) -> Bench {
         about: format!(
             "share of the datagrams that is delivered, blocks of {BLOCK_SYMBOLS}, bursts of {BURST_FRAMES}, against an ideal code over the same losses"
         ),
+        runs: RUNS,
+        runs_quick: RUNS_QUICK,
         plots: plots.collect(),
         steps,
     }

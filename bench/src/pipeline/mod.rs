@@ -22,7 +22,7 @@ use round::Outcome;
 pub use round::{Lossy, Plan, Round};
 pub use zone::BATCH;
 
-use crate::measured::{Bench, Measured, Plot, Step, Unit};
+use crate::measured::{Bench, Measured, Plot, RUNS, RUNS_QUICK, Step, Unit};
 
 /// The site file's default.
 const BLOCK_SYMBOLS: u16 = 128;
@@ -65,6 +65,8 @@ pub fn bench(quick: bool) -> Bench {
             "payload through BLUE's and RED's path on one core, blocks of {BLOCK_SYMBOLS}, 10% repair, sealed, \
              against the limit of the passes over the bytes"
         ),
+        runs: RUNS,
+        runs_quick: RUNS_QUICK,
         plots: plots(),
         steps,
     }

@@ -25,7 +25,7 @@ pub struct Report {
     pub machine: Machine,
     /// Fewer and shorter cases.
     pub quick: bool,
-    /// How often every case was measured.
+    /// How often every case was measured at least.
     pub runs: u32,
     /// The benchmarks.
     pub benches: Vec<BenchResult>,
@@ -38,6 +38,9 @@ pub struct BenchResult {
     pub name: String,
     /// What it measures.
     pub about: String,
+    /// How often every case was measured; files of before this was told have 0.
+    #[serde(default)]
+    pub runs: u32,
     /// Its cases.
     pub cases: Vec<CaseResult>,
 }

@@ -38,12 +38,12 @@ impl Table {
 /// Prints everything.
 pub fn print(report: &Report) {
     println!("{}", report.machine);
-    println!("median of {} runs, least and most; ratios are of the same run\n", report.runs);
+    println!("median, least and most of all runs; ratios are of the same run\n");
     report.benches.iter().for_each(print_bench);
 }
 
 fn print_bench(bench: &BenchResult) {
-    println!("{}: {}\n", bench.name, bench.about);
+    println!("{}, {} runs: {}\n", bench.name, bench.runs, bench.about);
     let mut table =
         Table::new(2, &["case", "figure", "median", "least", "most", "unit", "ratio", "least", "most", "of", "it was"]);
     for case in &bench.cases {

@@ -1,8 +1,9 @@
 //! Real traffic, every byte of it checked: paced datagrams that are accounted for one by one, streams of bytes, and, in
-//! [`tcp`], connections.
+//! [`tcp`], connections. In [`bulk`] datagrams at rates where checking every byte would be what is measured.
 //!
 //! A receiver knows from a seed alone what must come, so sender and receiver share nothing.
 
+pub mod bulk;
 mod bytes;
 mod payload;
 mod receiver;

@@ -39,7 +39,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    fn take(&mut self, number: u64, source: Option<SocketAddr>) {
+    pub(super) fn take(&mut self, number: u64, source: Option<SocketAddr>) {
         let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
         if self.seen.len() <= word {
             self.seen.resize(word + 1, 0);

@@ -9,13 +9,12 @@
 //! | `RELAY_FIGURES_RUNS` | `20` | runs of each case of `whole` |
 //! | `RELAY_FIGURES_SECONDS` | `5` | length of each case of `rate` and `stalled` |
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::path::{Ground, Path5};
-use lab::traffic::{Arrived, ByteStream, CHUNK_BYTES, receive_bytes};
+use lab::traffic::{Arrived, receive_bytes, tcp};
 use lab::{Loss, Options, Site, Stream, address};
 
 /// The first stream's port, on BLUE and on the server; the next one's is the next.
@@ -87,21 +86,13 @@ pub fn connect(path: &Path5, stream: u16) -> TcpStream {
 }
 
 /// Ends what the client sends in order, and waits until BLUE has taken it.
-pub fn end(mut client: &TcpStream) {
-    client.shutdown(Shutdown::Write).expect("still connected");
-    client.set_read_timeout(Some(SOON)).expect("a socket");
-    let _ = client.read(&mut [0]);
+pub fn end(client: &TcpStream) {
+    tcp::finish(client, SOON).expect("still connected");
 }
 
 /// Sends a seed's stream for so long, as fast as it is taken; gives the bytes sent.
-pub fn send_for(mut client: &TcpStream, seed: u8, time: Duration) -> u64 {
-    let (mut stream, mut sent) = (ByteStream::new(seed), 0);
-    let until = Instant::now() + time;
-    while Instant::now() < until {
-        client.write_all(stream.next_chunk(CHUNK_BYTES as u64)).expect("BLUE reads");
-        sent += CHUNK_BYTES as u64;
-    }
-    sent
+pub fn send_for(client: &TcpStream, seed: u8, time: Duration) -> u64 {
+    tcp::send_for(client, seed, time).expect("BLUE reads")
 }
 
 /// What a checked connection must have come to.

@@ -1,12 +1,13 @@
 //! A client's end of a connection.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::SOON;
-use crate::traffic::ByteStream;
+use crate::traffic::{ByteStream, CHUNK_BYTES};
 use crate::{Host, sys};
 
 /// How the other end of a connection ended it.
@@ -46,6 +47,26 @@ pub fn send_on(
         sent += chunk.len() as u64;
         taken(sent);
     }
+    Ok(())
+}
+
+/// Sends a seed's stream for so long, as fast as it is taken; gives the bytes sent.
+pub fn send_for(mut connection: &TcpStream, seed: u8, time: Duration) -> io::Result<u64> {
+    let (mut stream, mut sent) = (ByteStream::new(seed), 0);
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        connection.write_all(stream.next_chunk(CHUNK_BYTES as u64))?;
+        sent += CHUNK_BYTES as u64;
+    }
+    Ok(sent)
+}
+
+/// Ends what this end sends, in order, and waits for so long at most until the other end has answered with its own end.
+pub fn finish(mut connection: &TcpStream, timeout: Duration) -> io::Result<()> {
+    connection.shutdown(Shutdown::Write)?;
+    connection.set_read_timeout(Some(timeout))?;
+    // How the other end ended it is for its receiver to tell.
+    let _ = connection.read(&mut [0]);
     Ok(())
 }
 

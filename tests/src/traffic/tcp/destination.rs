@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -90,6 +91,11 @@ impl Server {
     /// Waits for the first bytes of the next connection.
     pub fn wait_begun(&self) {
         self.begun.recv_timeout(SOON).expect("a connection begins");
+    }
+
+    /// The next connection that ends within `timeout`.
+    pub fn next_within(&self, timeout: Duration) -> Option<Arrived> {
+        self.arrived.recv_timeout(timeout).ok()
     }
 
     /// The next connection that ends.

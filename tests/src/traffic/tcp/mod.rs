@@ -3,7 +3,7 @@
 mod client;
 mod destination;
 
-pub use client::{End, connect, end_of, is_open, reset, send, send_on, turned_away};
+pub use client::{End, connect, end_of, finish, is_open, reset, send, send_for, send_on, turned_away};
 pub use destination::{Destination, Server, expect, read_all, read_on};
 
 pub use super::bytes::Arrived;

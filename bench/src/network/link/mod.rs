@@ -1,0 +1,104 @@
+//! The link alone, from BLUE's card to RED's: what `AF_XDP` carries with nothing behind it, what kernel UDP carries, and what
+//! the relay carries with source and sink inside its processes.
+//!
+//! ```text
+//!  blu1 ---> diode ---> red1        bare frames, dropped as they arrive | kernel sockets | relay bench send -> receive
+//! ```
+
+mod bare;
+mod probe;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use lab::traffic::bulk::{Load, Sink, Source};
+use lab::{Lab, Options, address};
+
+use super::Times;
+use crate::measured::{Bench, Measured, Step, Unit};
+
+/// Ethernet, IPv4 and UDP headers, bytes.
+const HEADERS_BYTES: usize = 42;
+/// UDP port of the link, the site file's default.
+const PORT: u16 = 7400;
+/// Datagrams a second that no sender reaches: it sends as fast as it goes.
+const UNPACED: u64 = 50_000_000;
+/// The path is empty when nothing has come for so long.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// A size of frames, Ethernet header included.
+#[derive(Clone, Copy)]
+struct Size {
+    name: &'static str,
+    mtu: u32,
+    /// Of a frame with `AF_XDP`, whose frames have at most 4,096 bytes.
+    bare_bytes: usize,
+    /// Of a frame with kernel UDP.
+    kernel_bytes: usize,
+    /// Whether the relay is measured too: it fills its frames.
+    is_full: bool,
+}
+
+const SIZES: [Size; 5] = [
+    Size { name: "64 B", mtu: 1500, bare_bytes: 66, kernel_bytes: 66, is_full: false },
+    Size { name: "512 B", mtu: 1500, bare_bytes: 512, kernel_bytes: 512, is_full: false },
+    Size { name: "MTU 1500", mtu: 1500, bare_bytes: 1514, kernel_bytes: 1514, is_full: true },
+    Size { name: "MTU 3400", mtu: 3400, bare_bytes: 3414, kernel_bytes: 3414, is_full: true },
+    Size { name: "MTU 9000", mtu: 9000, bare_bytes: 4096, kernel_bytes: 9014, is_full: true },
+];
+
+/// The benchmark.
+pub fn bench(quick: bool, times: Times) -> Bench {
+    let mut steps = Vec::new();
+    for size in SIZES.into_iter().filter(|size| !quick || size.mtu == 1500 && size.is_full) {
+        for threaded in [false, true] {
+            steps.push(case(size, threaded, times));
+        }
+    }
+    Bench {
+        name: "link",
+        about: "frames from BLUE's card to RED's as fast as they go, all headers counted; the relay's highest safe rate, against bare AF_XDP"
+            .to_owned(),
+        runs: super::RUNS,
+        runs_quick: super::RUNS_QUICK,
+        plots: Vec::new(),
+        steps,
+    }
+}
+
+fn case(size: Size, threaded: bool, times: Times) -> Step {
+    let name = format!("{}{}", size.name, if threaded { ", threaded NAPI" } else { "" });
+    let options = Options { mtu: size.mtu, ..Options::default() };
+    Step::new(name, move |_| {
+        let bare = bare::measure(&Lab::new(&options)?, size.bare_bytes, threaded, times.step)?;
+        let rate = |name: &str, value| Measured::new(name, Unit::GbitPerSecond, value);
+        let mut figures = vec![rate("bare AF_XDP", bare)];
+        for (name, offload) in [("kernel UDP, sendmmsg", false), ("kernel UDP, GSO and GRO", true)] {
+            let kernel = kernel(&Lab::new(&options)?, size.kernel_bytes, offload, times.step)?;
+            figures.push(rate(name, kernel).of("bare", bare));
+        }
+        if size.is_full {
+            for scheme in ["reed-solomon", "raptorq"] {
+                let safe = probe::measure(&options, scheme, threaded, bare, times.look)?;
+                figures.push(rate(&format!("relay, {scheme} 5%"), safe).of("bare", bare));
+            }
+        }
+        Ok(figures)
+    })
+}
+
+/// Gbit/s of frames that arrive at a socket, sent by another as fast as it goes.
+fn kernel(lab: &Lab, frame_bytes: usize, offload: bool, time: Duration) -> Result<f64> {
+    let to = SocketAddr::from((address::RED_LINK, PORT));
+    let size_bytes = frame_bytes - HEADERS_BYTES;
+    let source = Source::open(&lab.blue, to, size_bytes)?;
+    let (sink, mut source) = if offload {
+        (Sink::start_with_gro(&lab.red, to, size_bytes, 1)?, source.with_gso()?)
+    } else {
+        (Sink::start(&lab.red, to, size_bytes, 1)?, source)
+    };
+    let sent = source.send(Load { rate: UNPACED, time, run: 1 })?;
+    let received = sink.finish(sent.count, QUIET)?;
+    Ok(received.count as f64 * frame_bytes as f64 * 8e-9 / sent.elapsed.as_secs_f64())
+}

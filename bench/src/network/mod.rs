@@ -1,0 +1,42 @@
+//! The benchmarks that need a network: hosts in namespaces, made by the crate `lab`, with the relay or the kernel's own
+//! forwarding between client and server. The programs at both ends are the same on every path that is compared.
+//!
+//! ```text
+//!  client --- blu0 BLUE blu1 ---> diode ---> red1 RED red0 --- server        relay, or kernel forwarding on BLUE and RED
+//! ```
+
+mod cost;
+pub mod link;
+mod path;
+mod search;
+pub mod tcp;
+pub mod udp;
+
+use std::time::Duration;
+
+use crate::measured::Bench;
+
+/// Medians of so many runs, of some minutes each.
+const RUNS: u32 = 3;
+/// With `--quick`: a look.
+const RUNS_QUICK: u32 = 1;
+
+/// Makes a benchmark; with `true`, fewer cases.
+pub type Make = fn(bool, Times) -> Bench;
+
+/// How long the cases last.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// One step that counts.
+    pub step: Duration,
+    /// One step that only looks where it gets interesting.
+    pub look: Duration,
+}
+
+impl Times {
+    /// Steps of so many seconds.
+    pub fn new(seconds: f64) -> Self {
+        let step = Duration::from_secs_f64(seconds);
+        Self { step, look: step.min(Duration::from_secs(1)) }
+    }
+}

@@ -1,0 +1,148 @@
+//! Streams of bytes from client to server, with a status link back, against TCP through the kernels of the same hosts.
+//!
+//! Every byte is checked at the server, on both paths.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::traffic::tcp::{self, Arrived, Server};
+use lab::{Loss, Options, Site, Stream, address, usage};
+
+use super::Times;
+use super::cost::Cost;
+use super::path::{PORT, Path};
+use crate::measured::{Bench, Measured, Step, Unit};
+
+/// Every stream begins with its number, so that the server knows what must follow.
+const STREAMS: [u8; 2] = [1, 16];
+const MTUS: [u32; 2] = [1500, 9000];
+/// A stream that has not ended so long after the last was sent never will.
+const SOON: Duration = Duration::from_secs(10);
+
+/// The benchmark.
+pub fn bench(quick: bool, times: Times) -> Bench {
+    let mut steps = Vec::new();
+    for mtu in MTUS {
+        for streams in STREAMS.into_iter().filter(|streams| !quick || *streams == 1) {
+            steps.push(case(mtu, streams, times));
+        }
+    }
+    Bench {
+        name: "tcp",
+        about: "bytes from client to server, RaptorQ 2%, with a status link, against TCP through the kernel over the same hosts"
+            .to_owned(),
+        runs: super::RUNS,
+        runs_quick: super::RUNS_QUICK,
+        plots: Vec::new(),
+        steps,
+    }
+}
+
+fn case(mtu: u32, streams: u8, times: Times) -> Step {
+    Step::new(format!("MTU {mtu}, {streams} streams"), move |_| {
+        let options = Options { mtu, zone_mtu: mtu, return_loss: Some(Loss::None), ..Options::default() };
+        let direct = measure(Path::kernel(&options)?, streams, times)?;
+        let mut figures = direct.figures("kernel", None);
+        for (name, threaded) in [("relay", false), ("relay, threaded NAPI", true)] {
+            let relayed = measure(Path::relay(&options, &site(mtu), threaded)?, streams, times)?;
+            figures.extend(relayed.figures(name, Some(&direct)));
+        }
+        Ok(figures)
+    })
+}
+
+fn site(mtu: u32) -> Site {
+    let stream = Stream::new(1, "bytes", "tcp-unilateral", PORT, (address::SERVER, PORT).into());
+    let site = Site::new("xdp").link(&format!("mtu = {mtu}")).return_link("status");
+    site.scheme("raptorq").repair("2%").stream(stream.line("max_sessions = 64"))
+}
+
+/// What came of all streams together.
+struct Summary {
+    bytes: u64,
+    seconds: f64,
+    whole: f64,
+    cost: Cost,
+    memory_mib: Option<[f64; 2]>,
+}
+
+fn measure(path: Path, streams: u8, times: Times) -> Result<Summary> {
+    let server = Server::start(&path.lab.server, (address::SERVER, PORT));
+    let connect = |_| tcp::connect(&path.lab.client, path.destination());
+    let clients: Vec<TcpStream> = (0..streams).map(connect).collect::<Result<_>>()?;
+    let watched = path.watched()?;
+    let (before, ends) = (watched.now()?, usage::cpu_time_exact(std::process::id())?);
+    let sent = send_all(&clients, times.step);
+    let arrived: Vec<Arrived> = clients.iter().map_while(|_| server.next_within(SOON)).collect();
+    let ends = usage::cpu_time_exact(std::process::id())?.saturating_sub(ends);
+    let cost = Cost { client: ends, ..watched.now()?.since(before) };
+    let first_ns = arrived.iter().map(|stream| stream.first_ns).min().context("no stream came to an end")?;
+    let last_ns = arrived.iter().map(|stream| stream.last_ns).max().unwrap_or(first_ns);
+    ensure!(!arrived.iter().any(|stream| stream.wrong), "wrong bytes: {arrived:?}");
+    let is_whole =
+        |stream: &&Arrived| stream.seed.is_some_and(|seed| sent.get(usize::from(seed)) == Some(&Some(stream.bytes)));
+    let whole = arrived.iter().filter(|stream| stream.whole).filter(is_whole).count();
+    let memory_mib = path.memory_mib()?;
+    drop(clients);
+    path.stop()?;
+    Ok(Summary {
+        bytes: arrived.iter().map(|stream| stream.bytes).sum(),
+        seconds: (last_ns - first_ns) as f64 / 1e9,
+        whole: whole as f64 / f64::from(streams),
+        cost,
+        memory_mib,
+    })
+}
+
+/// Sends on all connections at once; gives the bytes of each, nothing for those that were broken off.
+fn send_all(clients: &[TcpStream], time: Duration) -> Vec<Option<u64>> {
+    std::thread::scope(|scope| {
+        let sending = (0..).zip(clients).map(|(seed, client)| {
+            scope.spawn(move || {
+                let sent = tcp::send_for(client, seed, time).ok()?;
+                tcp::finish(client, SOON).ok().map(|()| sent)
+            })
+        });
+        let sending: Vec<_> = sending.collect();
+        let join = |sender: std::thread::ScopedJoinHandle<'_, _>| {
+            sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        sending.into_iter().map(join).collect()
+    })
+}
+
+impl Summary {
+    fn gbit_per_second(&self) -> f64 {
+        self.bytes as f64 * 8e-9 / self.seconds.max(1e-9)
+    }
+
+    fn per_gb(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1e9 / self.bytes.max(1) as f64
+    }
+
+    fn figures(&self, name: &str, kernel: Option<&Self>) -> Vec<Measured> {
+        let figure = |what: &str, unit, of: &dyn Fn(&Self) -> f64| {
+            let figure = Measured::new(format!("{name}: {what}"), unit, of(self));
+            match kernel {
+                Some(kernel) => figure.of("kernel", of(kernel)),
+                None => figure,
+            }
+        };
+        let mut figures = vec![
+            figure("rate", Unit::GbitPerSecond, &Self::gbit_per_second),
+            figure("processor time", Unit::SecondsPerGb, &|summary| summary.per_gb(summary.cost.total())),
+        ];
+        let plain = |what: &str, unit, value| Measured::new(format!("{name}: {what}"), unit, value);
+        if let Some([blue, red]) = self.memory_mib {
+            let parts = [("BLUE", self.cost.blue), ("RED", self.cost.red), ("kernel threads", self.cost.kernel)];
+            figures.extend(
+                parts.map(|(of, time)| plain(&format!("processor time, {of}"), Unit::SecondsPerGb, self.per_gb(time))),
+            );
+            figures.push(plain("streams whole", Unit::Share, self.whole));
+            figures.push(plain("memory, BLUE", Unit::Mebibytes, blue));
+            figures.push(plain("memory, RED", Unit::Mebibytes, red));
+        }
+        figures
+    }
+}

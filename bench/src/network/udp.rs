@@ -1,0 +1,206 @@
+//! Datagrams from client to server: the highest rate at which at most one in 100,000 is lost, how long they take, and what
+//! they cost, over the relay and, in the same run, through the kernels of the same hosts.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use lab::traffic::bulk::{Load, Received, Sent, Sink, Source};
+use lab::{Options, Site, Stream, address};
+
+use super::Times;
+use super::cost::{Cost, Watched};
+use super::path::{PORT, Path};
+use super::search::{self, Length, Outcome};
+use crate::measured::{Bench, Measured, Step, Unit};
+
+/// UDP payload: with all headers it fills a link with an MTU of 1,500.
+const SIZE_BYTES: usize = 1400;
+/// Datagrams of which one may be lost.
+const LOSS_OF: u64 = 100_000;
+/// The search begins here: every path that is worth a search carries so many datagrams a second.
+const FIRST: f64 = 40_000.0;
+/// Sparse traffic, datagrams a second.
+const SPARSE: u64 = 1000;
+/// The path is empty when nothing has come for so long: RED gives a block up after a tenth of it.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// A way for the datagrams.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    driver: &'static str,
+    scheme: &'static str,
+    threaded: bool,
+}
+
+const WAYS: [Way; 6] = [
+    Way { name: "xdp, Reed-Solomon 5%", driver: "xdp", scheme: "reed-solomon", threaded: false },
+    Way { name: "xdp, Reed-Solomon 5%, threaded NAPI", driver: "xdp", scheme: "reed-solomon", threaded: true },
+    Way { name: "xdp, RaptorQ 5%", driver: "xdp", scheme: "raptorq", threaded: false },
+    Way { name: "xdp, RaptorQ 5%, threaded NAPI", driver: "xdp", scheme: "raptorq", threaded: true },
+    Way { name: "socket, Reed-Solomon 5%", driver: "socket", scheme: "reed-solomon", threaded: false },
+    Way { name: "socket, RaptorQ 5%", driver: "socket", scheme: "raptorq", threaded: false },
+];
+
+impl Way {
+    fn path(self) -> Result<Path> {
+        let stream = Stream::udp(1, "numbers", PORT, (address::SERVER, PORT));
+        let site = Site::new(self.driver).scheme(self.scheme).repair("5%").stream(stream);
+        Path::relay(&Options::default(), &site, self.threaded)
+    }
+}
+
+/// The benchmark.
+pub fn bench(quick: bool, times: Times) -> Bench {
+    let kernel = Rc::new(RefCell::new(Baseline::default()));
+    let mut steps = vec![baseline(Rc::clone(&kernel), times)];
+    let ways = WAYS.into_iter().filter(|way| !quick || way.driver == "xdp" && way.threaded);
+    steps.extend(ways.map(|way| case(way, Rc::clone(&kernel), times)));
+    Bench {
+        name: "udp",
+        about: format!(
+            "datagrams of {SIZE_BYTES} bytes, MTU 1500, at the highest rate that loses at most 1 in {LOSS_OF}, against kernel forwarding on the same path"
+        ),
+        runs: super::RUNS,
+        runs_quick: super::RUNS_QUICK,
+        plots: Vec::new(),
+        steps,
+    }
+}
+
+/// What the kernel did in a run.
+#[derive(Default)]
+struct Baseline {
+    run: u64,
+    summary: Option<Summary>,
+}
+
+impl Baseline {
+    /// Measures it, unless this run has it already.
+    fn of(&mut self, run: u64, times: Times) -> Result<&Summary> {
+        if self.run != run || self.summary.is_none() {
+            self.run = run;
+            self.summary = Some(measure(Path::kernel(&Options::default())?, times)?);
+        }
+        self.summary.as_ref().context("just measured")
+    }
+}
+
+fn baseline(kernel: Rc<RefCell<Baseline>>, times: Times) -> Step {
+    Step::new("kernel forwarding", move |run| Ok(kernel.borrow_mut().of(run, times)?.figures(None)))
+}
+
+fn case(way: Way, kernel: Rc<RefCell<Baseline>>, times: Times) -> Step {
+    Step::new(way.name, move |run| {
+        let mut kernel = kernel.borrow_mut();
+        let baseline = kernel.of(run, times)?;
+        Ok(measure(way.path()?, times)?.figures(Some(baseline)))
+    })
+}
+
+/// One step's traffic.
+struct Passed {
+    sent: Sent,
+    received: Received,
+    cost: Cost,
+}
+
+impl Outcome for Passed {
+    fn passed(&self) -> bool {
+        (self.sent.count - self.received.count.min(self.sent.count)) * LOSS_OF <= self.sent.count
+    }
+
+    fn rate(&self) -> f64 {
+        self.sent.count as f64 / self.sent.elapsed.as_secs_f64()
+    }
+}
+
+impl Passed {
+    fn gbit_per_second(&self) -> f64 {
+        let rate = self.received.count as f64 / self.sent.elapsed.as_secs_f64();
+        rate * SIZE_BYTES as f64 * 8.0 / 1e9
+    }
+
+    /// Seconds for each 10^9 bytes that arrived.
+    fn per_gb(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1e9 / (self.received.count as f64 * SIZE_BYTES as f64)
+    }
+
+    fn latency_us(&self, quantile: f64) -> f64 {
+        self.received.latency_ns.value_at_quantile(quantile) as f64 / 1000.0
+    }
+}
+
+/// What a path can do.
+struct Summary {
+    highest: Passed,
+    sparse: Passed,
+    half: Passed,
+    memory_mib: Option<[f64; 2]>,
+}
+
+fn measure(path: Path, times: Times) -> Result<Summary> {
+    let mut source = Source::open(&path.lab.client, path.destination(), SIZE_BYTES)?;
+    let watched = path.watched()?;
+    let mut run = 0;
+    let mut pass = |rate: f64, time| {
+        run += 1;
+        send(&path, &mut source, &watched, Load { rate: rate as u64, time, run })
+    };
+    let highest = search::highest(FIRST, |rate, length| {
+        pass(rate, if length == Length::Full { times.step } else { times.look })
+    })?;
+    let highest = highest.context("it loses at every rate")?;
+    let sparse = pass(SPARSE as f64, times.step)?;
+    let half = pass(highest.rate() / 2.0, times.step)?;
+    let memory_mib = path.memory_mib()?;
+    path.stop()?;
+    Ok(Summary { highest, sparse, half, memory_mib })
+}
+
+fn send(path: &Path, source: &mut Source, watched: &Watched, load: Load) -> Result<Passed> {
+    let sink = Sink::start(&path.lab.server, (address::SERVER, PORT), SIZE_BYTES, load.run)?;
+    let before = watched.now()?;
+    let sent = source.send(load)?;
+    let received = sink.finish(sent.count, QUIET)?;
+    let cost = Cost { client: sent.cpu, server: received.cpu, ..watched.now()?.since(before) };
+    Ok(Passed { sent, received, cost })
+}
+
+impl Summary {
+    fn figures(&self, kernel: Option<&Self>) -> Vec<Measured> {
+        /// One of a path's steps.
+        type Of = fn(&Summary) -> &Passed;
+        let figure = |name: &str, unit, of: &dyn Fn(&Self) -> f64| {
+            let figure = Measured::new(name, unit, of(self));
+            match kernel {
+                Some(kernel) => figure.of("kernel", of(kernel)),
+                None => figure,
+            }
+        };
+        let mut figures = vec![
+            figure("highest rate", Unit::GbitPerSecond, &|summary| summary.highest.gbit_per_second()),
+            figure("processor time", Unit::SecondsPerGb, &|summary| {
+                summary.highest.per_gb(summary.highest.cost.total())
+            }),
+        ];
+        for (name, time) in self.highest.cost.parts() {
+            let name = format!("processor time, {name}");
+            figures.push(Measured::new(name, Unit::SecondsPerGb, self.highest.per_gb(time)));
+        }
+        let loads: [(&str, Of); 2] = [("1,000/s", |summary| &summary.sparse), ("half load", |summary| &summary.half)];
+        for (load, of) in loads {
+            for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+                let name = format!("latency, {load}, {name}");
+                figures.push(figure(&name, Unit::Microseconds, &|summary| of(summary).latency_us(quantile)));
+            }
+        }
+        if let Some([blue, red]) = self.memory_mib {
+            figures.push(Measured::new("memory, BLUE", Unit::Mebibytes, blue));
+            figures.push(Measured::new("memory, RED", Unit::Mebibytes, red));
+        }
+        figures
+    }
+}

@@ -4,6 +4,9 @@
 
 use crate::link::Nanos;
 
+/// Sessions that a lane knows at a time, TCP and datagrams each, those included that it does not deliver: as many as a
+/// process may have files (`fs.nr_open`, proc(5)), of about 250 bytes. Only a BLUE that makes sessions up comes so far.
+pub const SESSIONS_MAX: usize = 1 << 20;
 /// A session is remembered for at least this long after its last sign of life, whatever the heartbeat.
 const KEEP_NS: Nanos = 10_000_000_000;
 /// ... and for so many heartbeats: BLUE ends a session at a heartbeat, announces the end with three, and any of them may

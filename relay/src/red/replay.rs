@@ -1,12 +1,13 @@
 //! Sessions of datagrams on RED: what the link delivers goes to the stream's destination, and everything is accounted.
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use rustc_hash::FxHashMap;
 
 use super::egress::{Egress, Exit, Fate, Outgoing, Waiting};
-use super::memory::HeardTime;
+use super::memory::{HeardTime, SESSIONS_MAX};
 use super::neighbour::{NextHop, NextHopState};
 use super::notice::Notice;
 use super::table::{Entry, Table};
@@ -157,7 +158,9 @@ impl Sessions {
     fn datagram(&mut self, table: &Table, delivery: &Delivery<'_>) {
         let Some((entry, counters)) = entry(table, delivery.slot, self.lane) else { return };
         let id = delivery.head.session;
-        let session = session(&mut self.by_id, id, delivery.slot);
+        let Some(session) = session(&mut self.by_id, id, delivery.slot) else {
+            return counters.refused.add(ReceiveRefused::SessionLimit, u64::from(delivery.turn != Turn::AfterEarly));
+        };
         (session.last_at, session.last_heard) = (self.now, self.heard.now());
         if delivery.turn != Turn::Early {
             let Heard::Next { missing } = track(session, delivery).datagram(delivery.head.sequence) else { return };
@@ -265,7 +268,7 @@ impl Sessions {
 
     fn mark(&mut self, table: &Table, delivery: &Delivery<'_>) {
         let Some((_, counters)) = entry(table, delivery.slot, self.lane) else { return };
-        let session = session(&mut self.by_id, delivery.head.session, delivery.slot);
+        let Some(session) = session(&mut self.by_id, delivery.head.session, delivery.slot) else { return };
         let missing = track(session, delivery).mark(delivery.head.sequence);
         if !session.ended {
             (session.last_at, session.last_heard) = (self.now, self.heard.now());
@@ -345,9 +348,15 @@ impl Sink for Replay {
     }
 }
 
-fn session(by_id: &mut FxHashMap<SessionId, Session>, id: SessionId, slot: usize) -> &mut Session {
-    let new = || Session { slot, track: None, exit: None, last_at: 0, last_heard: 0, ended: false };
-    by_id.entry(id).or_insert_with(new)
+/// The session of a record, begun if it is new; `None` if the lane knows too many already.
+fn session(by_id: &mut FxHashMap<SessionId, Session>, id: SessionId, slot: usize) -> Option<&mut Session> {
+    let has_room = by_id.len() < SESSIONS_MAX;
+    match by_id.entry(id) {
+        Occupied(known) => Some(known.into_mut()),
+        Vacant(new) => has_room.then(|| {
+            new.insert(Session { slot, track: None, exit: None, last_at: 0, last_heard: 0, ended: false })
+        }),
+    }
 }
 
 fn account(accounts: &mut Vec<Account>, slot: usize) -> &mut Account {

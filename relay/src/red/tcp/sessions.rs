@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::delivery::{Begin, Deliveries};
 use crate::config::Impersonate;
 use crate::link::{Delivery, Nanos};
-use crate::red::memory::HeardTime;
+use crate::red::memory::{HeardTime, SESSIONS_MAX};
 use crate::red::notice::Notice;
 use crate::red::table::{Entry, Table};
 use crate::session::{self, SessionId};
@@ -16,10 +16,6 @@ use crate::tcp::{Failure, Fate, Inflow, Peer, Piece, way};
 use crate::telemetry::counters::ReceiveStream;
 use crate::telemetry::reasons::ReceiveRefused;
 use crate::wire::{FLAG_ABORT, FLAG_END, RecordHead, RecordType, Standing, Status, origin_from_wire};
-
-/// Sessions that a lane knows at a time, those included that it does not deliver: as many as a process may have files
-/// (`fs.nr_open`, proc(5)), of about 250 bytes. Only a BLUE that makes sessions up comes so far.
-const KNOWN_MAX: usize = 1 << 20;
 
 #[derive(Debug)]
 struct Session {
@@ -66,7 +62,7 @@ impl Sessions {
         if head.kind == RecordType::Status {
             return self.status(delivery);
         }
-        let begins = matches!(head.kind, RecordType::Open | RecordType::Data) && self.by_id.len() < KNOWN_MAX;
+        let begins = matches!(head.kind, RecordType::Open | RecordType::Data) && self.by_id.len() < SESSIONS_MAX;
         let scene = Scene { now, id: head.session, entry, counters, notices: &self.notices };
         let session = match self.by_id.entry(head.session) {
             Occupied(known) => Some(known.into_mut()),

@@ -294,7 +294,7 @@ fn relays_are_started_signalled_and_stopped() {
     let binary = stand_in(
         &folder,
         "trap 'echo reloaded' HUP; trap 'echo summary role=$1 stream=video delivered=12; exit 3' TERM
-         echo arguments $*; echo ready; while :; do sleep 0.05; done",
+         echo arguments $*; echo ready; while :; do sleep 0.05 & wait $!; done",
     );
     let relay = RelayProcess::start(&binary, Role::Red, &host, "/the/site.toml".as_ref()).unwrap();
     relay.signal(libc::SIGHUP).unwrap();

@@ -353,9 +353,8 @@ fn session(by_id: &mut FxHashMap<SessionId, Session>, id: SessionId, slot: usize
     let has_room = by_id.len() < SESSIONS_MAX;
     match by_id.entry(id) {
         Occupied(known) => Some(known.into_mut()),
-        Vacant(new) => has_room.then(|| {
-            new.insert(Session { slot, track: None, exit: None, last_at: 0, last_heard: 0, ended: false })
-        }),
+        Vacant(new) => has_room
+            .then(|| new.insert(Session { slot, track: None, exit: None, last_at: 0, last_heard: 0, ended: false })),
     }
 }
 

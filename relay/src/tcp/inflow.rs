@@ -167,11 +167,6 @@ impl Inflow {
         }
     }
 
-    /// Has everything before `offset` come, and nothing after it?
-    pub fn stands_at(&self, offset: u32) -> bool {
-        self.track.mark(offset) == HeardBytes::Next
-    }
-
     /// Hands the batch's bytes over. False: more wait than there is room for.
     #[must_use]
     pub fn hand_over(&mut self) -> bool {
@@ -234,7 +229,7 @@ mod tests {
     fn what_is_missing_is_said() {
         let mut inflow = Inflow::new(way(&Memory::new(1000)).0, 100);
         assert_eq!(inflow.data(3, b"x"), Fate::Gap(3));
-        assert_eq!((inflow.missing_bytes(7), inflow.stands_at(7), inflow.stands_at(0)), (7, false, true));
+        assert_eq!((inflow.missing_bytes(7), inflow.missing_bytes(0)), (7, 0));
     }
 
     #[test]

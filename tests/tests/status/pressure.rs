@@ -171,5 +171,7 @@ fn statuses_survive_random_loss_beyond_the_promise() {
 #[test]
 fn statuses_survive_bursts_beyond_the_promise() {
     require_root!();
-    lossy_return(Loss::Bursts { burst: 30, period: 60 }, ("0.1%", "1e-9", 4));
+    // Twice the promise, and still less than an idle link carries in two heartbeats: after a longer silence BLUE must take
+    // RED for gone and break its sessions off.
+    lossy_return(Loss::Bursts { burst: 8, period: 16 }, ("0.1%", "1e-9", 4));
 }

@@ -3,6 +3,7 @@ pub mod blue;
 pub mod cli;
 pub mod config;
 pub mod fec;
+pub mod files;
 pub mod host;
 pub mod lane;
 pub mod link;

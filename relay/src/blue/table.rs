@@ -92,7 +92,7 @@ impl Table {
         let clients = before.map(|table| table.clients.clone()).unwrap_or_default();
         let by_port = vec![None; usize::from(u16::MAX) + 1].into();
         let mut table = Self { entries: Vec::new(), by_port, slots: HashMap::new(), clients, return_slots };
-        for stream in &site.streams {
+        for stream in &site.channels() {
             let free = slots.len() as u16;
             let slot = *slots.entry(stream.channel).or_insert(free);
             anyhow::ensure!(
@@ -108,7 +108,7 @@ impl Table {
             }
             let clients = Arc::clone(&table.clients[usize::from(slot)]);
             let entry = Entry::new(site, stream, known, clients, counters, returns)?;
-            if stream.kind == StreamKind::UdpUnilateral {
+            if stream.kind.is_udp() {
                 table.by_port[usize::from(stream.source_port)] = Some(slot);
             } else if !table.return_slots.contains(&slot) {
                 table.return_slots.push(slot);
@@ -142,7 +142,7 @@ impl Table {
 
     /// The UDP streams.
     pub fn udp(&self) -> impl Iterator<Item = (u16, &Entry)> {
-        self.iter().filter(|(_, entry)| !entry.kind.is_tcp())
+        self.iter().filter(|(_, entry)| entry.kind.is_udp())
     }
 
     /// The TCP streams.
@@ -185,7 +185,7 @@ impl Table {
             port: entry.port,
             sources: entry.sources.iter().map(|network| (network.address, network.prefix_len)).collect(),
         };
-        self.iter().map(rule).collect::<Vec<steer::Rule>>()
+        self.iter().filter(|(_, entry)| entry.kind != StreamKind::Files).map(rule).collect::<Vec<steer::Rule>>()
     }
 }
 
@@ -212,7 +212,7 @@ impl Entry {
         let rate = stream.rate_bps.map(|bps| {
             same_rate.filter(|rate| rate.bits_per_second() == bps).unwrap_or_else(|| Arc::new(SharedRate::new(bps)))
         });
-        let returns = returns.filter(|_| stream.kind.is_tcp());
+        let returns = returns.filter(|_| stream.kind.is_bytes());
         Ok(Self {
             kind: stream.kind,
             name: stream.name.clone(),

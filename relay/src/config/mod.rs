@@ -11,6 +11,7 @@
 
 mod diff;
 mod fec;
+mod files;
 pub mod key;
 mod problem;
 mod rules;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 pub use diff::{Change, StreamChange, diff};
+pub use files::{After, Files, FilesSource, FilesTarget, Place, PlaceKind};
 pub use problem::{Problem, SiteErrors, render};
 pub use site::{
     Driver, Encapsulation, Endpoint, Fec, Host, Impersonate, LEAST_ROOM_BYTES, Link, Network, Protection, ReturnLink,
@@ -143,7 +145,7 @@ fn site(notes: &mut Notes, document: &DeTable<'_>, folder: &Path) -> Site {
     let red = tables::host(notes, &mut root, Role::Red, &link, folder);
     let streams = streams::all(notes, &mut root, &link.fec);
     root.finish(notes);
-    Site { link, blue, red, streams }
+    Site { link, blue, red, streams, files: Vec::new() }
 }
 
 /// A key file that is missing, wrong, or open to others.

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::files::Files;
+
 /// Which of the two hosts a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -42,8 +44,10 @@ pub struct Site {
     pub blue: Host,
     /// The RED host's own part.
     pub red: Host,
-    /// The streams, in the file's order. Never empty.
+    /// The streams, in the file's order. Empty only if there are files.
     pub streams: Vec<Stream>,
+    /// The files, in the file's order.
+    pub files: Vec<Files>,
 }
 
 impl Site {
@@ -55,6 +59,11 @@ impl Site {
         }
     }
 
+    /// Everything that has a channel, as the link sees it: the streams, then the files.
+    pub fn channels(&self) -> Vec<Stream> {
+        self.streams.iter().cloned().chain(self.files.iter().map(Files::stream)).collect()
+    }
+
     /// The stream of `channel`, if there is one.
     pub fn stream(&self, channel: u16) -> Option<&Stream> {
         self.streams.iter().find(|stream| stream.channel == channel)
@@ -64,7 +73,7 @@ impl Site {
     /// return link also the window that the other host may be ahead.
     ///
     /// The stream's own [`Stream::buffer_bytes`], but not more than an equal share of [`Host::buffer_bytes`] among all
-    /// sessions that may wait there: those of every TCP stream on RED, those of `tcp-bilateral` streams on BLUE. At least
+    /// sessions that may wait there: those of every TCP stream and all files on RED, those of `tcp-bilateral` streams on BLUE. At least
     /// [`LEAST_ROOM_BYTES`] on a checked site; 0 for a stream whose bytes never wait on that host.
     pub fn session_room(&self, role: Role, stream: &Stream) -> usize {
         if !stream.kind.waits_on(role) {
@@ -76,7 +85,7 @@ impl Site {
 
     /// Sessions that may be open at a time and whose bytes may wait on the host of `role`.
     pub(super) fn waiting_sessions(&self, role: Role) -> u64 {
-        self.streams
+        self.channels()
             .iter()
             .filter(|stream| stream.kind.waits_on(role))
             .map(|stream| u64::from(stream.max_sessions))
@@ -317,6 +326,8 @@ pub enum StreamKind {
     TcpUnilateral,
     /// Byte streams both ways; needs a full return link.
     TcpBilateral,
+    /// Files BLUE -> RED, a byte stream each; has no port. Comes of a `[[files]]` table.
+    Files,
 }
 
 impl StreamKind {
@@ -326,6 +337,7 @@ impl StreamKind {
             Self::UdpUnilateral => "udp-unilateral",
             Self::TcpUnilateral => "tcp-unilateral",
             Self::TcpBilateral => "tcp-bilateral",
+            Self::Files => "files",
         }
     }
 
@@ -335,20 +347,31 @@ impl StreamKind {
             Self::UdpUnilateral => 1,
             Self::TcpUnilateral => 2,
             Self::TcpBilateral => 3,
+            Self::Files => 4,
         }
     }
 
-    /// Whether BLUE listens on a TCP port (else on a UDP port).
+    /// Whether BLUE listens on a TCP port.
     pub const fn is_tcp(self) -> bool {
-        !matches!(self, Self::UdpUnilateral)
+        matches!(self, Self::TcpUnilateral | Self::TcpBilateral)
     }
 
-    /// Whether bytes of such a stream may wait on the host of `role` for a slow receiver: that host ends a TCP connection
-    /// that it writes to.
+    /// Whether BLUE takes datagrams from a UDP port.
+    pub const fn is_udp(self) -> bool {
+        matches!(self, Self::UdpUnilateral)
+    }
+
+    /// Whether its sessions are bytes, which come whole and in order or not at all; else datagrams.
+    pub const fn is_bytes(self) -> bool {
+        !self.is_udp()
+    }
+
+    /// Whether bytes of such a stream may wait on the host of `role` for a slow receiver: that host has a TCP connection or a
+    /// file that it writes to.
     pub(super) const fn waits_on(self, role: Role) -> bool {
         match role {
             Role::Blue => matches!(self, Self::TcpBilateral),
-            Role::Red => self.is_tcp(),
+            Role::Red => self.is_bytes(),
         }
     }
 }

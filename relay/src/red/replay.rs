@@ -312,7 +312,7 @@ impl Sessions {
 
 impl Sink for Replay {
     fn record(&mut self, delivery: &Delivery<'_>) {
-        if self.table.get(delivery.slot).is_some_and(|entry| entry.kind.is_tcp()) {
+        if self.table.get(delivery.slot).is_some_and(|entry| entry.kind.is_bytes()) {
             return self.tcp.record(self.sessions.heard.now(), &self.table, delivery);
         }
         match delivery.head.kind {

@@ -59,13 +59,13 @@ impl Table {
         neighbours: Option<&Neighbours>,
     ) -> anyhow::Result<Self> {
         let mut table = Self { slots: before.map(|table| table.slots.clone()).unwrap_or_default(), ..Self::default() };
-        for stream in &site.streams {
+        for stream in &site.channels() {
             let free = table.slots.len();
             let slot = *table.slots.entry(stream.channel).or_insert(free);
             if table.entries.len() <= slot {
                 table.entries.resize_with(slot + 1, || None);
             }
-            let neighbours = neighbours.filter(|_| !stream.kind.is_tcp());
+            let neighbours = neighbours.filter(|_| stream.kind.is_udp());
             let known = before.and_then(|table| table.get(slot));
             let channel = |counters: &SendCounters| {
                 let counters = counters.stream(stream.channel, &stream.name);
@@ -81,13 +81,13 @@ impl Table {
                 tcp: tcp_rules(site, stream),
                 limit: SessionLimit::new(places(stream.max_sessions), known.map(|entry| &entry.limit)),
                 counters: counters.stream(stream.channel, &stream.name),
-                returns: returns.filter(|_| stream.kind.is_tcp()).map(channel).transpose()?,
+                returns: returns.filter(|_| stream.kind.is_bytes()).map(channel).transpose()?,
             });
             table.channels.push(ReceiverChannel {
                 channel: stream.channel,
                 stream_type: stream.kind.wire_number(),
                 // Bytes have no other order than their own.
-                ordered: stream.ordered || stream.kind.is_tcp(),
+                ordered: stream.ordered || stream.kind.is_bytes(),
             });
         }
         Ok(table)

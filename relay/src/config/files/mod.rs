@@ -1,0 +1,5 @@
+//! The `[[files]]` tables.
+
+mod types;
+
+pub use types::{After, Files, FilesSource, FilesTarget, Place, PlaceKind};

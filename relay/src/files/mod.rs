@@ -1,0 +1,15 @@
+//! Files: where they are read and written, and what both hosts know of them.
+//!
+//! ```text
+//! BLUE: Endpoint (list, read) -> checks -> session of bytes on the file's channel ==> link
+//! RED:  link ==> session of bytes -> temporary file -> hash -> Endpoint (commit under its name)
+//! ```
+//!
+//! A file is a session like any other: its UUID, a head, its content, and a tail with the hash. Owns no session and no
+//! link: `blue::files` watches and sends, `red::files` receives and stores.
+
+pub mod endpoint;
+mod name;
+
+pub use endpoint::{Attributes, Endpoint, EndpointError, Found, Trouble};
+pub use name::{FileName, NAME_BYTES_MAX, NameFault, PART_BYTES_MAX};

@@ -9,6 +9,7 @@
 //! link: `blue::files` watches and sends, `red::files` receives and stores.
 
 pub mod endpoint;
+pub mod frame;
 mod name;
 
 pub use endpoint::{Attributes, Endpoint, EndpointError, Found, Trouble};

@@ -60,6 +60,8 @@ pub struct Site {
     /// The text of `[link.return]`; empty without a return link.
     back: String,
     streams: Vec<Stream>,
+    /// Further tables.
+    tables: String,
 }
 
 impl Site {
@@ -143,6 +145,14 @@ impl Site {
         self
     }
 
+    /// Adds tables as they are, for example `[[files]]`.
+    #[must_use]
+    pub fn tables(mut self, text: &str) -> Self {
+        self.tables += text;
+        self.tables.push('\n');
+        self
+    }
+
     /// The file's text, with the state of both sides kept below `state_dir`.
     pub fn text(&self, state_dir: &Path) -> String {
         let state = state_dir.display();
@@ -164,7 +174,7 @@ impl Site {
             text += &stream.text();
             text.push('\n');
         }
-        text
+        text + &self.tables
     }
 
     /// Writes `site.toml` into `folder`, with folders for the state of both sides beside it; gives its path.

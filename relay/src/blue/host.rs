@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::files::Watchers;
 use super::notice::Notice;
 use super::return_link::ReturnLink;
 use super::source::Shared;
 use super::table::Table;
 use super::tcp::Listeners;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Controlled, Lanes, UdpDrops, print_report, tx_frames};
+use crate::host::{Chatter, Controlled, Lanes, UdpDrops, print_files, print_report, tx_frames};
 use crate::lane::SendingOrder;
 use crate::steer::{BlueIngress, DropEvent, DropReason, Events, SendingLink};
 use crate::tcp::Memory;
@@ -58,6 +59,8 @@ pub struct BlueHost {
     pub memory: Arc<Memory>,
     /// The TCP streams' listeners, until BLUE stops.
     pub listeners: Option<Listeners>,
+    /// The watchers of places of files, until BLUE stops.
+    pub watchers: Option<Watchers>,
     /// The XDP programs, with `driver = "xdp"`.
     pub programs: Option<Programs>,
     /// What lanes tell.
@@ -96,6 +99,12 @@ impl BlueHost {
                     self.session_broken(stream, source, &session, &reason);
                 }
                 Notice::NotStatus { slot } => self.not_status(slot),
+                Notice::File { stream, reason, text } => {
+                    if self.chatter.admit() {
+                        tracing::warn!(files = %stream, "{text}");
+                    }
+                    self.syslog.send(Event { stream: Some(stream), ..Event::new(Kind::File, reason, text) });
+                }
                 Notice::NewEpoch(epoch) => {
                     if let Some(link) = &mut self.return_link {
                         self.syslog.send(link.peer_started(epoch));
@@ -260,6 +269,9 @@ impl BlueHost {
             self.syslog =
                 Syslog::start(Target::resolve(loaded.site.blue.syslog.as_ref())).context("cannot start syslog")?;
         }
+        if let (Some(watchers), Some(listeners)) = (&mut self.watchers, &self.listeners) {
+            watchers.set_site(&loaded.site, &table, listeners.runtime())?;
+        }
         tracing::info!(
             added = change.added.len(),
             removed = change.removed.len(),
@@ -269,6 +281,7 @@ impl BlueHost {
         self.table = table;
         self.differs_from = None;
         self.site.streams = loaded.site.streams;
+        self.site.files = loaded.site.files;
         self.site.blue.buffer_bytes = loaded.site.blue.buffer_bytes;
         self.site.blue.interval = loaded.site.blue.interval;
         self.site.blue.syslog = loaded.site.blue.syslog;
@@ -287,6 +300,9 @@ impl Controlled for BlueHost {
     fn report(&mut self, occasion: Occasion) {
         self.read_overflow();
         print_report(occasion, &self.counters.samples(), &self.obtained);
+        for source in self.watchers.iter().flat_map(Watchers::sources) {
+            print_files(occasion, Role::Blue, &source.rules().files.name, &source.counted(), &source.progress);
+        }
         if let Some(link) = &mut self.return_link {
             link.report(occasion);
         }

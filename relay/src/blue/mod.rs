@@ -12,6 +12,7 @@
 //!
 //! Never receives anything from the forward link, and never tells RED where to deliver.
 
+pub mod files;
 mod host;
 mod ingress;
 mod notice;

@@ -35,6 +35,15 @@ pub enum Notice {
         /// The stream's slot.
         slot: u16,
     },
+    /// Trouble with a file, or with the place of files.
+    File {
+        /// The channel's name.
+        stream: String,
+        /// Stable reason.
+        reason: &'static str,
+        /// What happened, and what is done.
+        text: String,
+    },
     /// RED has started anew.
     NewEpoch(u32),
     /// RED stops.

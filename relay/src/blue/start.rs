@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use anyhow::Context as _;
 use crossbeam_channel::bounded;
 
+use super::files::{self, Watchers};
 use super::host::{BlueHost, Programs};
 use super::ingress::{Ingress, KernelSockets};
 use super::notice::{NOTICES_MAX, Notice};
@@ -68,6 +69,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     };
     let tx_frames = tx_frames(&common.table.sender_channels());
     let memory = Memory::new(common.site.blue.buffer_bytes);
+    let (lanes_of_files, answers_of_files) = (feeds.clone(), answers.clone());
     let shared = Clients {
         table: RwLock::new(Arc::clone(&common.table)),
         lanes: feeds,
@@ -81,6 +83,14 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let mut listeners = listeners.context("cannot start the runtime of TCP connections")?;
     let opened = listeners.open(&common.table)?;
     listeners.set_table(&common.table, opened);
+    let files = files::Common {
+        lanes: lanes_of_files,
+        answers: answers_of_files,
+        notices: common.notices.clone(),
+        clock: common.clock,
+    };
+    let mut watchers = Watchers::new(files);
+    watchers.set_site(&common.site, &common.table, listeners.runtime())?;
     tracing::info!(epoch, lanes, "{obtained}");
     let syslog = Syslog::start(Target::resolve(common.site.blue.syslog.as_ref())).context("cannot start syslog")?;
     let host = BlueHost {
@@ -92,6 +102,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         return_link,
         memory,
         listeners: Some(listeners),
+        watchers: Some(watchers),
         programs,
         notices: notices_here,
         syslog,

@@ -129,6 +129,11 @@ impl Table {
         self.tcp().find(|(_, entry)| entry.port == port)
     }
 
+    /// The stream or files of `channel`, and their slot.
+    pub fn by_channel(&self, channel: u16) -> Option<(u16, &Entry)> {
+        self.iter().find(|(_, entry)| entry.channel == channel)
+    }
+
     /// The stream that listens on UDP `port`, and its slot.
     pub fn by_port(&self, port: u16) -> Option<(u16, &Entry)> {
         let slot = self.by_port[usize::from(port)]?;

@@ -144,8 +144,9 @@ fn site(notes: &mut Notes, document: &DeTable<'_>, folder: &Path) -> Site {
     let blue = tables::host(notes, &mut root, Role::Blue, &link, folder);
     let red = tables::host(notes, &mut root, Role::Red, &link, folder);
     let streams = streams::all(notes, &mut root, &link.fec);
+    let files = files::all(notes, &mut root, &link.fec);
     root.finish(notes);
-    Site { link, blue, red, streams, files: Vec::new() }
+    Site { link, blue, red, streams, files }
 }
 
 /// A key file that is missing, wrong, or open to others.

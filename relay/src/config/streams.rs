@@ -53,7 +53,11 @@ const MOST_SOURCES: usize = 4096;
 /// Reads every `[[stream]]`; notes when there is none.
 pub(super) fn all(notes: &mut Notes, root: &mut Section<'_, '_>, link_fec: &Fec) -> Vec<Stream> {
     const REMEDY: &str = "add a `[[stream]]` table; config/minimal.toml has one";
+    let has_files = root.has("files");
     let Some(value) = root.raw("stream") else {
+        if has_files {
+            return Vec::new();
+        }
         let message = "there is no [[stream]]".to_owned();
         notes.error(Class::Structure, None, "", message, REMEDY.to_owned());
         return Vec::new();

@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::config::{Site, SiteErrors};
+use crate::config::{Role, Site, SiteErrors};
+use crate::files::Progress;
 use crate::telemetry::counters::{Sample, Subject};
 use crate::telemetry::report::{Occasion, line};
 use crate::wire::LinkKey;
@@ -20,6 +21,20 @@ pub fn print_report(occasion: Occasion, samples: &[Sample], obtained: &str) {
             // Whoever started the relay may have closed its end: no reason to fail while stopping.
             Occasion::Summary => drop(writeln!(std::io::stdout(), "{text}")),
         }
+    }
+}
+
+/// Logs what became of a channel's files, and how far those on their way have come.
+pub fn print_files(occasion: Occasion, role: Role, name: &str, counts: &[(&str, u64)], progress: &Progress) {
+    let counts: Vec<String> = counts.iter().map(|(key, count)| format!("{key}={count}")).collect();
+    let text = format!("{} role={role} files={name} {}", occasion.name(), counts.join(" "));
+    match occasion {
+        Occasion::Stats => tracing::info!("{text}"),
+        // As above.
+        Occasion::Summary => drop(writeln!(std::io::stdout(), "{text}")),
+    }
+    for line in progress.lines() {
+        tracing::info!("progress role={role} files={name} {line}");
     }
 }
 

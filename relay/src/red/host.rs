@@ -13,7 +13,7 @@ use super::promise;
 use super::return_link::ReturnLink;
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Clock, Controlled, Lanes, LinkWatch, SharedSeen, TcpRuntime, print_report};
+use crate::host::{Chatter, Clock, Controlled, Lanes, LinkWatch, SharedSeen, TcpRuntime, print_files, print_report};
 use crate::lane::ReceivingOrder;
 use crate::steer::ReceivingLink;
 use crate::tcp::Memory;
@@ -54,6 +54,8 @@ pub struct RedHost {
     pub program: Option<ReceivingLink>,
     /// What lanes tell.
     pub notices: crossbeam_channel::Receiver<Notice>,
+    /// What stores of files tell.
+    pub files_notices: crossbeam_channel::Sender<Notice>,
     /// The way to syslog.
     pub syslog: Syslog,
     /// Driver and modes, for the link's counter line.
@@ -69,6 +71,13 @@ pub struct RedHost {
 }
 
 impl RedHost {
+    /// Has the files' stores look at what is left of the last run.
+    pub fn start_files(&self) {
+        if let Some(runtime) = &self.runtime {
+            self.table.files().for_each(|store| store.start(runtime.handle(), &self.files_notices));
+        }
+    }
+
     /// Tells syslog that we are here.
     pub fn announce_start(&self) {
         self.syslog.send(Event::new(Kind::Relay, "start", format!("RED started, {}", self.obtained)));
@@ -87,6 +96,12 @@ impl RedHost {
     fn notices(&mut self) {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
+                Notice::File { stream, reason, text } => {
+                    if self.chatter.admit() {
+                        tracing::warn!(files = %stream, "{text}");
+                    }
+                    self.syslog.send(Event { stream: Some(stream), ..Event::new(Kind::File, reason, text) });
+                }
                 Notice::NewEpoch(epoch) => self.syslog.send(self.watch.peer_started(epoch)),
                 Notice::Stopping => self.watch.peer_stops(),
                 Notice::TablesDiffer(digest) => self.tables_differ(digest),
@@ -178,9 +193,11 @@ impl RedHost {
             "reloaded: streams are in force"
         );
         self.table = table;
+        self.start_files();
         self.files.mismatches.clear();
         self.files.differs_from = None;
         self.site.streams = loaded.site.streams;
+        self.site.files = loaded.site.files;
         self.site.red.buffer_bytes = loaded.site.red.buffer_bytes;
         self.site.red.interval = loaded.site.red.interval;
         self.site.red.syslog = loaded.site.red.syslog;
@@ -205,6 +222,9 @@ impl Controlled for RedHost {
         let told = if occasion == Occasion::Summary { all } else { since };
         let link = format!("{} {told}", self.obtained);
         print_report(occasion, &self.counters.samples(), &link);
+        for store in self.table.files() {
+            print_files(occasion, Role::Red, store.name(), &store.counts(), &store.progress);
+        }
         if let Some(link) = &self.return_link {
             link.report(occasion);
         }

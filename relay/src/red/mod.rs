@@ -13,6 +13,7 @@
 //! Destinations come from RED's own file by channel, never from the link.
 
 mod egress;
+pub mod files;
 mod host;
 mod memory;
 pub mod neighbour;

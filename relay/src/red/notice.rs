@@ -32,6 +32,15 @@ pub enum Notice {
         /// Why.
         why: Failure,
     },
+    /// Trouble with a file, or with the place of files.
+    File {
+        /// The channel's name.
+        stream: String,
+        /// Stable reason.
+        reason: &'static str,
+        /// What happened, and what is done.
+        text: String,
+    },
     /// A session cannot be delivered.
     SessionFailed {
         /// Its stream.

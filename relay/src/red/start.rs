@@ -97,6 +97,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         runtime: Some(runtime),
         program,
         notices: notices_here,
+        files_notices: common.notices,
         syslog,
         obtained,
         clock: common.clock,
@@ -104,6 +105,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         files: super::host::Files::default(),
         chatter: Chatter::default(),
     };
+    host.start_files();
     host.announce_start();
     Ok(host)
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::files::Store;
 use super::neighbour::{Neighbours, NextHop};
 use super::tcp::{TcpRules, places};
 use crate::config::{Role, Site, Stream, StreamKind};
@@ -33,6 +34,8 @@ pub struct Entry {
     pub idle_ns: Nanos,
     /// How its TCP sessions are delivered.
     pub tcp: TcpRules,
+    /// Where its files go.
+    pub files: Option<Arc<Store>>,
     /// Its TCP sessions here.
     pub limit: SessionLimit,
     /// Its counters.
@@ -79,6 +82,7 @@ impl Table {
                 max_sessions: stream.max_sessions,
                 idle_ns: stream.idle.as_nanos() as Nanos,
                 tcp: tcp_rules(site, stream),
+                files: store(site, stream, known)?,
                 limit: SessionLimit::new(places(stream.max_sessions), known.map(|entry| &entry.limit)),
                 counters: counters.stream(stream.channel, &stream.name),
                 returns: returns.filter(|_| stream.kind.is_bytes()).map(channel).transpose()?,
@@ -96,6 +100,11 @@ impl Table {
     /// The streams on the return link.
     pub fn return_channels(&self) -> Vec<SenderChannel> {
         self.iter().filter_map(|entry| entry.returns.as_ref()).map(|(channel, _)| channel.clone()).collect()
+    }
+
+    /// The stores of files.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<Store>> {
+        self.iter().filter_map(|entry| entry.files.as_ref())
     }
 
     /// The stream at `slot`.
@@ -117,6 +126,16 @@ impl Table {
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().flatten()
     }
+}
+
+/// The store of a files channel: the one there is, told what has changed, or a new one.
+fn store(site: &Site, stream: &Stream, known: Option<&Entry>) -> anyhow::Result<Option<Arc<Store>>> {
+    let Some(files) = site.files.iter().find(|files| files.channel == stream.channel) else { return Ok(None) };
+    if let Some(store) = known.and_then(|entry| entry.files.as_ref()) {
+        store.set_place(files);
+        return Ok(Some(Arc::clone(store)));
+    }
+    Ok(Some(Arc::new(Store::open(site, files)?)))
 }
 
 fn tcp_rules(site: &Site, stream: &Stream) -> TcpRules {

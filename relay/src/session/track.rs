@@ -72,6 +72,11 @@ impl ByteTrack {
         heard
     }
 
+    /// Takes the next `bytes` for lost.
+    pub fn skip(&mut self, bytes: u32) {
+        self.expected = self.expected.wrapping_add(bytes);
+    }
+
     /// The sender stands at `offset`: are bytes before it missing?
     pub fn mark(&self, offset: u32) -> HeardBytes {
         match offset.wrapping_sub(self.expected) {

@@ -127,7 +127,8 @@ pub async fn write_out(
                     reporter.consumed(bytes.len() as u64).await;
                 }
             }
-            Arrived::Close => {
+            // No session of TCP notes gaps: one ends it.
+            Arrived::Close | Arrived::Incomplete(_) => {
                 socket.shutdown().await?;
                 if let Some(reporter) = reporter {
                     reporter.consumed_all().await;

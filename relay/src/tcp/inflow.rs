@@ -1,5 +1,6 @@
 //! The receiving lane's side of a session: its bytes on their way from the link to its socket.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
@@ -18,7 +19,12 @@ pub enum Arrived {
     Data(Bytes),
     /// The end, in order.
     Close,
+    /// The end of a session of which not everything came: which bytes, in order; the last range may take in several.
+    Incomplete(Vec<Range<u64>>),
 }
+
+/// Ranges of missing bytes told apart; more are told as one from there to the last.
+const RANGES_MAX: usize = 64;
 
 /// What all sessions of a host together may have waiting.
 #[derive(Debug)]
@@ -110,6 +116,8 @@ pub enum Fate {
     Stale,
     /// So many bytes before them never came.
     Gap(u32),
+    /// They came, but others before them never did: they are only accounted for.
+    Counted,
     /// The session's bytes are not taken any more.
     Ended,
 }
@@ -123,12 +131,33 @@ pub struct Inflow {
     /// `None` once it has ended, in order or not.
     way: Option<Way>,
     room_bytes: usize,
+    /// What is missing, for a session whose end tells that; `None`: a gap ends the session.
+    missing: Option<Vec<Range<u64>>>,
+    /// Bytes up to the track's place, missing ones too.
+    position_bytes: u64,
 }
 
 impl Inflow {
     /// Bytes of a session from its start, of which `room_bytes` may wait for its socket.
     pub fn new(way: Way, room_bytes: usize) -> Self {
-        Self { track: ByteTrack::default(), collected: BytesMut::new(), way: Some(way), room_bytes }
+        Self {
+            track: ByteTrack::default(),
+            collected: BytesMut::new(),
+            way: Some(way),
+            room_bytes,
+            missing: None,
+            position_bytes: 0,
+        }
+    }
+
+    /// The same, but what is missing is noted up to the session's end, and told there.
+    pub fn noting_gaps(way: Way, room_bytes: usize) -> Self {
+        Self { missing: Some(Vec::new()), ..Self::new(way, room_bytes) }
+    }
+
+    /// Does it note gaps?
+    pub fn notes_gaps(&self) -> bool {
+        self.missing.is_some()
     }
 
     /// Are its bytes still taken?
@@ -148,8 +177,17 @@ impl Inflow {
         }
         match self.track.data(offset, payload.len()) {
             HeardBytes::Stale => Fate::Stale,
-            HeardBytes::Gap(bytes) => Fate::Gap(bytes),
+            HeardBytes::Gap(bytes) if !self.notes_gaps() => Fate::Gap(bytes),
+            HeardBytes::Gap(bytes) => {
+                self.note_gap(bytes);
+                self.data(offset, payload)
+            }
+            HeardBytes::Next if self.missing.as_ref().is_some_and(|missing| !missing.is_empty()) => {
+                self.position_bytes += payload.len() as u64;
+                Fate::Counted
+            }
             HeardBytes::Next => {
+                self.position_bytes += payload.len() as u64;
                 if self.collected.capacity() - self.collected.len() < payload.len() {
                     self.collected.reserve(CHUNK_BYTES.max(payload.len()));
                 }
@@ -167,6 +205,20 @@ impl Inflow {
         }
     }
 
+    /// The next `bytes` never came; goes on behind them.
+    pub fn note_gap(&mut self, bytes: u32) {
+        let end = self.position_bytes + u64::from(bytes);
+        if let Some(missing) = &mut self.missing {
+            let full = missing.len() >= RANGES_MAX;
+            match missing.last_mut() {
+                Some(last) if full || last.end == self.position_bytes => last.end = end,
+                _ => missing.push(self.position_bytes..end),
+            }
+        }
+        self.track.skip(bytes);
+        self.position_bytes = end;
+    }
+
     /// Hands the batch's bytes over. False: more wait than there is room for.
     #[must_use]
     pub fn hand_over(&mut self) -> bool {
@@ -181,12 +233,14 @@ impl Inflow {
         in_room
     }
 
-    /// Ends it in order.
+    /// Ends it.
     pub fn close(&mut self) {
         // It is whole: its last batch is let through, whatever the room.
         let _ = self.hand_over();
         if let Some(way) = self.way.take() {
-            let _ = way.pieces.send(Arrived::Close);
+            let missing = self.missing.take().unwrap_or_default();
+            let end = if missing.is_empty() { Arrived::Close } else { Arrived::Incomplete(missing) };
+            let _ = way.pieces.send(end);
         }
         self.collected = BytesMut::new();
     }
@@ -243,6 +297,38 @@ mod tests {
         end.taken(6);
         assert_eq!(inflow.data(6, b"78901"), Fate::Taken);
         assert!(inflow.hand_over());
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_told_at_the_end() {
+        let (way, mut end) = way(&Memory::new(1000));
+        let mut inflow = Inflow::noting_gaps(way, 1000);
+        assert_eq!(inflow.data(0, b"0123"), Fate::Taken);
+        assert_eq!(inflow.data(6, b"6789"), Fate::Counted);
+        assert_eq!(inflow.missing_bytes(12), 2);
+        inflow.note_gap(2);
+        assert_eq!(inflow.data(14, b"45"), Fate::Counted, "adjacent gaps are one");
+        inflow.close();
+        assert_eq!(next_bytes(&mut end).await, b"0123");
+        match end.next().await {
+            Some(Arrived::Incomplete(missing)) => assert_eq!(missing, [4..6, 10..14]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// However much is lost, what is remembered of it is bounded.
+    #[tokio::test]
+    async fn many_gaps_are_told_as_few() {
+        let (way, mut end) = way(&Memory::new(1000));
+        let mut inflow = Inflow::noting_gaps(way, 1000);
+        for second in 0..1000 {
+            assert_eq!(inflow.data(2 * second + 1, b"x"), Fate::Counted);
+        }
+        inflow.close();
+        match end.next().await {
+            Some(Arrived::Incomplete(missing)) => assert_eq!((missing.len(), missing[63].clone()), (64, 126..1999)),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// RED remembers sessions for seconds after their end.

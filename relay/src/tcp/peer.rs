@@ -118,9 +118,14 @@ impl Peer {
         self.when(|| half_closed.contains(&self.standing.load(Acquire)).then_some(())).await;
     }
 
+    /// Is it over in order?
+    pub fn is_closed(&self) -> bool {
+        self.standing.load(Acquire) == Standing::Closed as u8
+    }
+
     /// Waits until everything was taken and the session is over.
     pub async fn closed(&self) {
-        self.when(|| (self.standing.load(Acquire) == Standing::Closed as u8).then_some(())).await;
+        self.when(|| self.is_closed().then_some(())).await;
     }
 
     /// Waits until `look` finds something.

@@ -168,7 +168,7 @@ impl Answers {
                         self.touched.push(head.session);
                     }
                 }
-                Fate::Ended => counters.refused.add(ReceiveRefused::Aborted, 1),
+                Fate::Counted | Fate::Ended => counters.refused.add(ReceiveRefused::Aborted, 1),
                 Fate::Gap(bytes) => {
                     counters.refused.add(ReceiveRefused::Aborted, 1);
                     break_off(peer, Some(inflow), Failure::Missing(bytes));

@@ -123,6 +123,11 @@ impl Listeners {
         Ok(Self { interface: interface.to_owned(), common: Arc::new(common), tasks: HashMap::new(), runtime })
     }
 
+    /// The runtime of all connections.
+    pub fn runtime(&self) -> &TcpRuntime {
+        &self.runtime
+    }
+
     /// Opens what `table` has and the one in force has not; fails, and changes nothing, if one cannot be opened.
     pub fn open(&self, table: &Table) -> io::Result<Opened> {
         let _inside = self.runtime.handle().enter();

@@ -125,6 +125,25 @@ pub enum PlaceKind {
     Sftp,
 }
 
+impl Place {
+    /// The folder `path` of this host.
+    pub fn folder(path: &str) -> Self {
+        Self {
+            kind: PlaceKind::Dir,
+            server: String::new(),
+            port: 0,
+            user: String::new(),
+            password_file: None,
+            key_file: None,
+            host_key: None,
+            share: String::new(),
+            path: path.to_owned(),
+            ca_file: None,
+            verify: true,
+        }
+    }
+}
+
 impl PlaceKind {
     /// The word for it in the site file and in logs.
     pub const fn name(self) -> &'static str {

@@ -2,6 +2,7 @@
 //!
 //! An [`Endpoint`] is one connection, which has one file open at a time; who wants several at a time connects several times.
 
+mod connect;
 mod local;
 
 use std::fmt;
@@ -9,13 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::name::FileName;
 
+pub use connect::connect;
 pub use local::LocalEndpoint;
 
 /// What a place knows of a file besides its name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes {
     /// Its size, bytes.
     pub size_bytes: u64,
@@ -23,6 +26,13 @@ pub struct Attributes {
     pub modified: Option<SystemTime>,
     /// Permission bits (the lowest 12 of chmod(2)). `None`: the place has none.
     pub mode: Option<u32>,
+}
+
+impl Attributes {
+    /// Is the content, by size and time of writing, still the one that had `before`?
+    pub fn is_same_content(&self, before: &Self) -> bool {
+        (self.size_bytes, self.modified) == (before.size_bytes, before.modified)
+    }
 }
 
 /// A file in a place.

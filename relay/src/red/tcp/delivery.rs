@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::impersonate;
 use crate::config::Impersonate;
 use crate::host::Clock;
+use crate::red::files::{Reception, Store};
 use crate::red::notice::Notice;
 use crate::session::{self, Place, SessionId};
 use crate::tcp::{
@@ -69,6 +70,8 @@ pub struct Begin<'a> {
     pub way: WayEnd,
     /// Its place among the stream's sessions.
     pub place: Place,
+    /// It is a file, and goes here.
+    pub files: Option<Arc<Store>>,
 }
 
 /// Starts deliveries.
@@ -113,17 +116,24 @@ impl Deliveries {
 
     /// Begins to deliver a session; connects at once.
     pub fn begin(&self, begin: Begin<'_>) {
-        let Begin { stream, slot, rules, id, client, peer, way, place } = begin;
+        let Begin { stream, slot, rules, id, client, peer, way, place, files } = begin;
         let slot = slot as u16;
         let reporter = self.returns.as_ref().map(|feed| {
             let window = self.windows.open(rules.room_bytes);
             Reporter::new(feed.clone(), slot, id, window)
         });
+        if let Some(store) = files {
+            let reception = Reception::new(store, id, peer, way, reporter);
+            return self.spawn(async move {
+                // The store has told and counted what there is to tell.
+                let _ = reception.run().await;
+                drop(place);
+            });
+        }
         let returns = self.returns.clone().filter(|_| rules.bilateral);
         let delivery = Delivery { rules, slot, id, client, peer, way, reporter, returns, clock: self.clock };
-        let (notices, stream, live) = (self.notices.clone(), stream.to_owned(), Arc::clone(&self.live));
-        live.fetch_add(1, AcqRel);
-        self.runtime.spawn(async move {
+        let (notices, stream) = (self.notices.clone(), stream.to_owned());
+        self.spawn(async move {
             match delivery.run().await {
                 // What its lane gives as the reason, the lane tells.
                 Ok(()) | Err(Broken::Given(_) | Broken::Stopping) => {}
@@ -134,6 +144,15 @@ impl Deliveries {
                 }
             }
             drop(place);
+        });
+    }
+
+    /// Runs a delivery, for which [`Deliveries::wait`] waits.
+    fn spawn(&self, delivery: impl Future<Output = ()> + Send + 'static) {
+        let live = Arc::clone(&self.live);
+        live.fetch_add(1, AcqRel);
+        self.runtime.spawn(async move {
+            delivery.await;
             live.fetch_sub(1, AcqRel);
         });
     }

@@ -179,7 +179,9 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
     let peer =
         Arc::new(if deliveries.returns().is_some() && rules.bilateral { Peer::unheard() } else { Peer::unhearable() });
     let mut session = Session { slot: delivery.slot, peer, inflow: None, ended_at: now, counted: false };
-    if delivery.head.sequence != 0 || !known {
+    // The end of a file tells what of it is missing, also if that is its beginning.
+    let notes_gaps = entry.files.is_some() && deliveries.returns().is_none();
+    if delivery.head.sequence != 0 && !notes_gaps || !known {
         scene.tell_aborted(Failure::Missing(delivery.head.sequence));
         return session;
     }
@@ -189,9 +191,10 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
     };
     counters.sessions.add(1);
     let (way, end) = way(deliveries.memory());
-    session.inflow = Some(Inflow::new(way, rules.room_bytes));
-    let (stream, peer) = (&*entry.name, Arc::clone(&session.peer));
-    deliveries.begin(Begin { stream, slot: delivery.slot, rules, id, client, peer, way: end, place });
+    let inflow = if notes_gaps { Inflow::noting_gaps } else { Inflow::new };
+    session.inflow = Some(inflow(way, rules.room_bytes));
+    let (stream, peer, files) = (&*entry.name, Arc::clone(&session.peer), entry.files.clone());
+    deliveries.begin(Begin { stream, slot: delivery.slot, rules, id, client, peer, way: end, place, files });
     session
 }
 
@@ -244,7 +247,7 @@ impl Scene<'_> {
                 counters.refused.add(ReceiveRefused::Aborted, 1);
                 self.abort(session, Failure::Missing(bytes));
             }
-            Some(Fate::Ended) | None => counters.refused.add(ReceiveRefused::Aborted, 1),
+            Some(Fate::Counted | Fate::Ended) | None => counters.refused.add(ReceiveRefused::Aborted, 1),
         }
         false
     }
@@ -257,7 +260,10 @@ impl Scene<'_> {
             }
             return;
         };
-        let missing_bytes = inflow.missing_bytes(head.sequence);
+        let mut missing_bytes = inflow.missing_bytes(head.sequence);
+        if missing_bytes > 0 && inflow.notes_gaps() {
+            inflow.note_gap(std::mem::take(&mut missing_bytes));
+        }
         if missing_bytes > 0 {
             self.abort(session, Failure::Missing(missing_bytes));
         } else if head.flags & FLAG_ABORT != 0 {

@@ -30,6 +30,7 @@ impl Kind {
         match self {
             Self::Drop => "DROP",
             Self::SessionOpened | Self::SessionClosed | Self::SessionAborted => "SESSION",
+            Self::File => "FILE",
             Self::LinkDown | Self::LinkUp => "LINK",
             Self::Relay => "RELAY",
         }
@@ -37,7 +38,7 @@ impl Kind {
 
     const fn severity(self) -> Severity {
         match self {
-            Self::Drop | Self::SessionAborted => Severity::WARNING,
+            Self::Drop | Self::SessionAborted | Self::File => Severity::WARNING,
             Self::SessionOpened | Self::SessionClosed => Severity::INFORMATIONAL,
             Self::LinkDown => Severity::ERROR,
             Self::LinkUp | Self::Relay => Severity::NOTICE,
@@ -121,6 +122,7 @@ mod tests {
             (Kind::SessionOpened, "<30>1 ", " SESSION "),
             (Kind::SessionClosed, "<30>1 ", " SESSION "),
             (Kind::SessionAborted, "<28>1 ", " SESSION "),
+            (Kind::File, "<28>1 ", " FILE "),
             (Kind::LinkDown, "<27>1 ", " LINK "),
             (Kind::LinkUp, "<29>1 ", " LINK "),
             (Kind::Relay, "<29>1 ", " RELAY "),

@@ -46,6 +46,8 @@ pub enum Kind {
     SessionClosed,
     /// A session was aborted: `SESSION`, warning.
     SessionAborted,
+    /// Trouble with a file: `FILE`, warning.
+    File,
     /// Heartbeats stopped, or the link's interface went down: `LINK`, error.
     LinkDown,
     /// The link is back: `LINK`, notice.

@@ -1,0 +1,249 @@
+//! What BLUE's journal of files says, and what follows from it.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::files::{Attributes, ContentHash, FileName};
+
+/// A line of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// A file was stable and passed the checks; it is to be sent.
+    Taken {
+        /// Its UUID.
+        file: Uuid,
+        /// Its name.
+        name: FileName,
+        /// As it was then.
+        attributes: Attributes,
+    },
+    /// It has crossed: RED has confirmed it, or nobody can.
+    Sent {
+        /// Which.
+        file: Uuid,
+        /// Its content's hash.
+        hash: ContentHash,
+        /// When.
+        at: SystemTime,
+    },
+    /// What is to become of the original has become of it.
+    Done {
+        /// Which.
+        file: Uuid,
+        /// Where it is now, if it still is.
+        kept: Option<FileName>,
+    },
+    /// RED could not store it, as often as it was asked.
+    Failed {
+        /// Which.
+        file: Uuid,
+    },
+    /// It is to be sent again.
+    Again {
+        /// Which.
+        file: Uuid,
+    },
+    /// Nothing is known of it any more.
+    Forgotten {
+        /// Which.
+        file: Uuid,
+    },
+}
+
+/// How far a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// To be sent.
+    Pending,
+    /// It has crossed; the original is still to be dealt with.
+    Sent,
+    /// Nothing is to be done any more.
+    Done,
+    /// Given up.
+    Failed,
+}
+
+/// A file that BLUE knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The name that it has on RED.
+    pub name: FileName,
+    /// Where it is now; `None` if it is gone.
+    pub at: Option<FileName>,
+    /// As it was when it was taken.
+    pub attributes: Attributes,
+    /// How far it is.
+    pub stage: Stage,
+    /// Once it was sent: its hash, and when.
+    pub sent: Option<(ContentHash, SystemTime)>,
+}
+
+/// Every file that BLUE knows, and where they are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    files: HashMap<Uuid, Known>,
+    by_place: HashMap<FileName, Uuid>,
+}
+
+impl Ledger {
+    /// What `entries` say.
+    pub fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut ledger = Self::default();
+        entries.into_iter().for_each(|entry| ledger.apply(&entry));
+        ledger
+    }
+
+    /// Takes over what `entry` says.
+    pub fn apply(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Taken { file, name, attributes } => {
+                let at = Some(name.clone());
+                let known =
+                    Known { name: name.clone(), at, attributes: *attributes, stage: Stage::Pending, sent: None };
+                self.forget(*file);
+                self.by_place.insert(name.clone(), *file);
+                self.files.insert(*file, known);
+            }
+            Entry::Sent { file, hash, at } => self.change(*file, |known| {
+                known.stage = Stage::Sent;
+                known.sent = Some((*hash, *at));
+            }),
+            Entry::Done { file, kept } => {
+                self.unplace(*file);
+                self.change(*file, |known| {
+                    known.stage = Stage::Done;
+                    known.at.clone_from(kept);
+                });
+                if let Some(kept) = kept.as_ref().filter(|_| self.files.contains_key(file)) {
+                    self.by_place.insert(kept.clone(), *file);
+                }
+            }
+            Entry::Failed { file } => self.change(*file, |known| known.stage = Stage::Failed),
+            Entry::Again { file } => self.change(*file, |known| known.stage = Stage::Pending),
+            Entry::Forgotten { file } => self.forget(*file),
+        }
+    }
+
+    fn change(&mut self, file: Uuid, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.files.get_mut(&file) {
+            change(known);
+        }
+    }
+
+    fn unplace(&mut self, file: Uuid) {
+        let at = self.files.get(&file).and_then(|known| known.at.as_ref());
+        if let Some(at) = at.filter(|at| self.by_place.get(*at) == Some(&file)) {
+            self.by_place.remove(at);
+        }
+    }
+
+    fn forget(&mut self, file: Uuid) {
+        self.unplace(file);
+        self.files.remove(&file);
+    }
+
+    /// One file.
+    pub fn get(&self, file: Uuid) -> Option<&Known> {
+        self.files.get(&file)
+    }
+
+    /// The file that is at this place now.
+    pub fn at(&self, place: &FileName) -> Option<(Uuid, &Known)> {
+        let file = *self.by_place.get(place)?;
+        Some((file, self.files.get(&file)?))
+    }
+
+    /// All files.
+    pub fn iter(&self) -> impl Iterator<Item = (Uuid, &Known)> {
+        self.files.iter().map(|(file, known)| (*file, known))
+    }
+
+    /// Files of which nothing is left to know: sent longer than `retain` ago, and done with. Kept ones are known for as long
+    /// as they are there: `is_there` says so.
+    pub fn expired(&self, now: SystemTime, retain: Duration, is_there: impl Fn(&FileName) -> bool) -> Vec<Uuid> {
+        let old = |known: &Known| {
+            let sent = known.sent.and_then(|(_, at)| now.duration_since(at).ok());
+            sent.is_some_and(|age| age > retain)
+        };
+        let done = self.files.iter().filter(|(_, known)| known.stage == Stage::Done && old(known));
+        done.filter(|(_, known)| !known.at.as_ref().is_some_and(&is_there)).map(|(file, _)| *file).collect()
+    }
+
+    /// The shortest journal that says the same.
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for (file, known) in &self.files {
+            let file = *file;
+            entries.push(Entry::Taken { file, name: known.name.clone(), attributes: known.attributes });
+            if let Some((hash, at)) = known.sent {
+                entries.push(Entry::Sent { file, hash, at });
+            }
+            if known.stage == Stage::Done || known.at.as_ref() != Some(&known.name) {
+                entries.push(Entry::Done { file, kept: known.at.clone() });
+            }
+            match known.stage {
+                Stage::Pending if known.sent.is_some() => entries.push(Entry::Again { file }),
+                Stage::Failed => entries.push(Entry::Failed { file }),
+                Stage::Pending | Stage::Sent | Stage::Done => {}
+            }
+        }
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(text: &str) -> FileName {
+        FileName::new(text).expect("a name")
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        let file = (0_u128..4).prop_map(Uuid::from_u128);
+        let place = prop_oneof![Just("a"), Just("b"), Just("sent/a")].prop_map(name);
+        (0..6, file, place).prop_map(|(kind, file, place)| match kind {
+            0 => Entry::Taken { file, name: place, attributes: Attributes::default() },
+            1 => Entry::Sent { file, hash: ContentHash([1; 32]), at: SystemTime::UNIX_EPOCH },
+            2 => Entry::Done { file, kept: Some(place).filter(|place| place != &name("b")) },
+            3 => Entry::Failed { file },
+            4 => Entry::Again { file },
+            _ => Entry::Forgotten { file },
+        })
+    }
+
+    proptest! {
+        /// A compacted journal says the same of every file.
+        #[test]
+        fn compacted_is_the_same(entries in proptest::collection::vec(entry(), 0..30)) {
+            let ledger = Ledger::of(entries);
+            let again = Ledger::of(ledger.entries());
+            prop_assert_eq!(&again.files, &ledger.files);
+            // Two files may have been at one place one after the other: the compacted journal need not know which was last.
+            for place in ledger.by_place.keys() {
+                prop_assert!(again.by_place.contains_key(place));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_found_where_it_is() {
+        let (file, taken) = (Uuid::from_u128(1), Attributes::default());
+        let mut ledger = Ledger::of([Entry::Taken { file, name: name("a"), attributes: taken }]);
+        assert_eq!(ledger.at(&name("a")).map(|(file, _)| file), Some(file));
+        let sent_at = SystemTime::UNIX_EPOCH;
+        ledger.apply(&Entry::Sent { file, hash: ContentHash([1; 32]), at: sent_at });
+        ledger.apply(&Entry::Done { file, kept: Some(name("sent/a")) });
+        assert_eq!(ledger.at(&name("a")), None);
+        assert_eq!(ledger.at(&name("sent/a")).map(|(_, known)| known.stage), Some(Stage::Done));
+        let (hour, later) = (Duration::from_hours(1), sent_at + Duration::from_hours(2));
+        assert_eq!(ledger.expired(later, hour, |_| true), []);
+        assert_eq!(ledger.expired(sent_at, hour, |_| false), []);
+        assert_eq!(ledger.expired(later, hour, |_| false), [file]);
+    }
+}

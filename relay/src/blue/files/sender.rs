@@ -1,0 +1,194 @@
+//! One file: from the moment that it is taken until nothing is to be done for it any more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use super::ledger::{Entry, Known, Stage};
+use super::source::Source;
+use super::transfer::{Attempt, Content, Transfer};
+use crate::config::After;
+use crate::files::frame::{Head, Kind};
+use crate::files::{ContentHash, EndpointError, FileName, Trouble, Unwritten, session_of};
+
+/// After the first attempt that failed ...
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// ... and after many: RED, or a server, that is back is noticed within half a minute.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What to do after an attempt.
+enum Next {
+    /// It has crossed.
+    Finish(ContentHash),
+    /// Once more, later.
+    Again,
+    /// Nothing: it is another file now, or given up, or the relay stops.
+    Leave,
+}
+
+/// Sends a file that the ledger has as pending, and does with the original what is to be done.
+pub async fn send(source: Arc<Source>, file: Uuid) {
+    let mut pause = PAUSE_MIN;
+    let mut refusals = 0;
+    let mut copies = 0;
+    loop {
+        let Some(known) = source.ledger().get(file).cloned() else { return };
+        match known.stage {
+            Stage::Pending => {}
+            Stage::Sent => return settle(&source, file).await,
+            Stage::Done | Stage::Failed => return,
+        }
+        let attempt = attempt(&source, file, &known).await;
+        match judge(&source, file, &known, attempt, &mut refusals).await {
+            Next::Leave => return,
+            Next::Finish(hash) => {
+                let rules = source.rules();
+                copies += 1;
+                if rules.link.answers.is_none() && copies <= rules.files.repeat {
+                    continue;
+                }
+                let sent = Entry::Sent { file, hash, at: SystemTime::now() };
+                if source.write(vec![sent]).await.is_ok() {
+                    source.counts.sent.fetch_add(1, Relaxed);
+                    return settle(&source, file).await;
+                }
+            }
+            Next::Again => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+async fn attempt(source: &Source, file: Uuid, known: &Known) -> Attempt {
+    let Some(at) = &known.at else { return Attempt::Changed };
+    // Held until the attempt is over.
+    let Ok(_place) = source.places.acquire().await else { return Attempt::Changed };
+    let mut place = match source.pool.take().await {
+        Ok(place) => place,
+        Err(error) => return Attempt::Unreadable(error),
+    };
+    let now = match place.stat(at).await {
+        Ok(Some(now)) if now.is_same_content(&known.attributes) => now,
+        Ok(_) => return Attempt::Changed,
+        Err(error) => return Attempt::Unreadable(error),
+    };
+    if let Err(error) = place.open(at, 0).await {
+        return Attempt::Unreadable(error);
+    }
+    let head = Head { file: file.into_bytes(), kind: Kind::File, name: known.name.clone(), attributes: now };
+    let active = source.progress.begin(&known.name, now.size_bytes);
+    let session = session_of(file, source.next_attempt());
+    let rules = source.rules();
+    let transfer = Transfer { link: &rules.link, session, head, active };
+    let attempt = transfer.run(Content::File(&mut *place, at)).await;
+    if matches!(attempt, Attempt::Sent(_)) {
+        source.pool.give_back(place);
+    }
+    attempt
+}
+
+async fn judge(source: &Source, file: Uuid, known: &Known, attempt: Attempt, refusals: &mut u32) -> Next {
+    let shown = format!("file {file} {}", known.name);
+    match attempt {
+        Attempt::Sent(hash) => return Next::Finish(hash),
+        Attempt::Changed => {
+            tracing::info!(files = %source.rules().files.name, "{shown} has changed or is gone: it is looked at anew");
+            source.forget(&[file]);
+            source.bell.notify_one();
+            return Next::Leave;
+        }
+        Attempt::Refused => {
+            *refusals += 1;
+            let attempts = source.rules().files.attempts;
+            if *refusals >= attempts {
+                source.counts.failed.fetch_add(1, Relaxed);
+                let text = format!(
+                    "{shown} is given up: RED could not store it in {attempts} attempts, its log says why; it stays where it is, \
+                     `relay resend` sends it again"
+                );
+                source.tell("file_failed", text);
+                // Not on disk: it is tried again after a restart.
+                let _ = source.write(vec![Entry::Failed { file }]).await;
+                return Next::Leave;
+            }
+            source.tell("file_refused", format!("{shown}: RED could not store it, its log says why; it is sent again"));
+        }
+        Attempt::Broken(broken) => {
+            source.tell("file_broken", format!("{shown}: {broken}; it is sent again"));
+        }
+        Attempt::Unanswered => {
+            source.tell("file_unanswered", format!("{shown}: RED does not answer; it is sent again"));
+        }
+        Attempt::Unreadable(error) => source.tell("file_unreadable", format!("{shown}: {error}; it is tried again")),
+    }
+    Next::Again
+}
+
+/// Does with the original of a file that has crossed what is to be done, until it is done.
+async fn settle(source: &Source, file: Uuid) {
+    let mut pause = PAUSE_MIN;
+    let mut told = String::new();
+    loop {
+        let Some(known) = source.ledger().get(file).cloned() else { return };
+        let error = match put_away(source, file, &known).await {
+            Ok(kept) => match source.write(vec![Entry::Done { file, kept }]).await {
+                Ok(()) => return,
+                Err(Unwritten) => Unwritten.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        if error != told {
+            source.tell("file_stays", format!("file {file} {} was sent, but its original stays: {error}", known.name));
+            told = error;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Deletes, moves or keeps an original; gives where it is then. One that was written to since is another file.
+async fn put_away(source: &Source, file: Uuid, known: &Known) -> Result<Option<FileName>, EndpointError> {
+    let Some(at) = &known.at else { return Ok(None) };
+    let mut place = source.pool.take().await?;
+    let there = place.stat(at).await?;
+    let kept = if !there.is_some_and(|now| now.is_same_content(&known.attributes)) {
+        None
+    } else if at != &known.name {
+        // Sent again from where it was kept: there it stays.
+        Some(at.clone())
+    } else {
+        match &source.rules().files.blue.after {
+            After::Keep => Some(at.clone()),
+            After::Delete => {
+                place.delete(at).await?;
+                None
+            }
+            After::Move(folder) => Some(move_to(&mut *place, at, folder, file).await?),
+        }
+    };
+    source.pool.give_back(place);
+    Ok(kept)
+}
+
+/// Moves a file into a folder of its place; where one of its name is there already, under a name with its UUID.
+pub async fn move_to(
+    place: &mut dyn crate::files::Endpoint,
+    at: &FileName,
+    folder: &str,
+    file: Uuid,
+) -> Result<FileName, EndpointError> {
+    let bad = |fault| EndpointError::new(Trouble::Name, format!("move {at} to {folder}"), fault);
+    let target = FileName::new(folder).and_then(|folder| at.inside(&folder)).map_err(bad)?;
+    match place.commit(at, &target).await {
+        Err(error) if error.trouble == Trouble::Exists => {
+            let marked = [target.as_bytes(), b".", file.to_string().as_bytes()].concat();
+            let marked = FileName::new(marked).or_else(|_| target.beside(&file.to_string())).map_err(bad)?;
+            place.commit(at, &marked).await?;
+            Ok(marked)
+        }
+        moved => moved.map(|()| target),
+    }
+}

@@ -1,0 +1,402 @@
+//! Watches one place: finds files that have settled, has them checked, and starts their senders.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::ledger::{Entry, Stage};
+use super::orders::{self, Order};
+use super::sender::{move_to, send};
+use super::source::{LinkSide, Rules, Source};
+use super::transfer::{Attempt, Content, Transfer};
+use crate::blue::notice::Notice;
+use crate::blue::table::Table;
+use crate::blue::tcp::AnswersSender;
+use crate::config::{After, Site};
+use crate::files::checks::{Chain, Subject, Verdict, is_temporary};
+use crate::files::frame::{Head, Kind};
+use crate::files::manifest::{self, Sent};
+use crate::files::{Attributes, Endpoint, EndpointError, FileName, Found, new_file, session_of};
+use crate::host::{Clock, TcpRuntime};
+use crate::tcp::FeedSender;
+
+/// Between two looks at least, however much changes: looking at a large folder all the time would be a core's work.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// A manifest tells of files sent during so many of its periods: one that is lost costs nothing.
+const MANIFEST_PERIODS: u32 = 3;
+/// What BLUE remembers of files is cleaned up this often.
+const CLEAN_PERIOD: Duration = Duration::from_mins(10);
+
+/// A file that is not stable yet, or that was blocked as it is.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    attributes: Attributes,
+    since: Instant,
+    /// A check has blocked it, and it stays where it is.
+    blocked: bool,
+}
+
+/// The watch over one place.
+struct Watcher {
+    source: Arc<Source>,
+    seen: HashMap<FileName, Seen>,
+    /// What was told of the place, so that it is told once.
+    trouble: Option<String>,
+    /// Names that cannot cross, told once.
+    unusable: HashSet<String>,
+    manifest_at: Instant,
+    cleaned_at: Instant,
+}
+
+impl Watcher {
+    async fn run(mut self, stopped: Arc<AtomicBool>) {
+        self.resume();
+        let mut place = None;
+        while !stopped.load(Relaxed) {
+            self.orders();
+            let patience = match self.look(&mut place).await {
+                Ok(patience) => {
+                    if self.trouble.take().is_some() {
+                        tracing::info!(files = %self.source.rules().files.name, "the place is in order again");
+                    }
+                    patience
+                }
+                Err(error) => {
+                    place = None;
+                    let text = error.to_string();
+                    if self.trouble.as_ref() != Some(&text) {
+                        self.source.tell("place", format!("{text}; it is tried again"));
+                    }
+                    self.trouble = Some(text);
+                    self.source.rules().files.poll
+                }
+            };
+            self.manifest().await;
+            self.wait(&mut place, patience).await;
+        }
+    }
+
+    /// Goes on with what the last run has left.
+    fn resume(&self) {
+        let open = |stage| matches!(stage, Stage::Pending | Stage::Sent);
+        let files: Vec<Uuid> =
+            self.source.ledger().iter().filter(|(_, known)| open(known.stage)).map(|(file, _)| file).collect();
+        for file in files {
+            self.start(file);
+        }
+    }
+
+    fn start(&self, file: Uuid) {
+        tokio::spawn(send(Arc::clone(&self.source), file));
+    }
+
+    async fn wait(&self, place: &mut Option<Box<dyn Endpoint>>, patience: Duration) {
+        tokio::time::sleep(LOOK_PAUSE).await;
+        let changed = async {
+            match place {
+                Some(place) => place.changed(patience).await,
+                None => tokio::time::sleep(patience).await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = self.source.bell.notified() => {}
+        }
+    }
+
+    /// Looks at the place once; gives how long there is nothing to do unless something changes.
+    async fn look(&mut self, place: &mut Option<Box<dyn Endpoint>>) -> Result<Duration, EndpointError> {
+        let rules = self.source.rules();
+        if !rules.files.enabled {
+            return Ok(rules.files.poll);
+        }
+        let place = match place {
+            Some(place) => place,
+            None => place.insert(self.source.pool.take().await?),
+        };
+        let found = self.list(&mut **place).await?;
+        let settled = self.settled(&rules, &found);
+        let mut taken = Vec::new();
+        for (name, attributes) in settled {
+            if place.is_being_written(&name).await.unwrap_or(true) {
+                continue;
+            }
+            if self.passes(&rules, &mut **place, &name, &attributes).await? {
+                taken.push(Entry::Taken { file: new_file(), name, attributes });
+            }
+        }
+        self.take(taken).await;
+        self.clean(&rules, &mut **place, &found).await;
+        Ok(self.patience(&rules))
+    }
+
+    async fn list(&mut self, place: &mut dyn Endpoint) -> Result<Vec<Found>, EndpointError> {
+        let (source, unusable) = (&self.source, &mut self.unusable);
+        let mut tell = |name: String| {
+            if unusable.insert(name.clone()) {
+                source.tell("name", format!("a file's name cannot cross: {name}; rename it"));
+            }
+        };
+        place.list(&mut tell).await
+    }
+
+    /// The files that have not changed for long enough, in the order of their age.
+    fn settled(&mut self, rules: &Rules, found: &[Found]) -> Vec<(FileName, Attributes)> {
+        let (now, before) = (Instant::now(), std::mem::take(&mut self.seen));
+        let ledger = self.source.ledger();
+        let mut settled = Vec::new();
+        for Found { name, attributes } in found.iter().filter(|found| is_wanted(rules, &found.name)) {
+            if ledger.at(name).is_some_and(|(_, known)| {
+                // One that waits to be sent finds out itself that it has changed.
+                known.stage == Stage::Pending || known.attributes.is_same_content(attributes)
+            }) {
+                continue;
+            }
+            let same = before.get(name).filter(|seen| seen.attributes.is_same_content(attributes));
+            let seen = same.copied().unwrap_or(Seen { attributes: *attributes, since: now, blocked: false });
+            self.seen.insert(name.clone(), seen);
+            if !seen.blocked && now.duration_since(seen.since) >= rules.files.settle {
+                settled.push((name.clone(), *attributes));
+            }
+        }
+        settled.sort_by(|one, other| (one.1.modified, &one.0).cmp(&(other.1.modified, &other.0)));
+        settled
+    }
+
+    /// Until the first file has settled, or the next look is due.
+    fn patience(&self, rules: &Rules) -> Duration {
+        let waiting = self.seen.values().filter(|seen| !seen.blocked);
+        let next = waiting.map(|seen| rules.files.settle.saturating_sub(seen.since.elapsed())).min();
+        next.map_or(rules.files.poll, |next| next.min(rules.files.poll))
+    }
+
+    async fn passes(
+        &mut self,
+        rules: &Rules,
+        place: &mut dyn Endpoint,
+        name: &FileName,
+        attributes: &Attributes,
+    ) -> Result<bool, EndpointError> {
+        let verdict = rules.chain.check(&mut Subject::new(name, *attributes, place)).await;
+        let (check, reason) = match verdict {
+            Verdict::Pass => return Ok(true),
+            Verdict::Fail { check, reason } => {
+                self.source.tell("check_failed", format!("file {name}: {check} failed: {reason}; it is tried again"));
+                return Ok(false);
+            }
+            Verdict::Block { check, reason } => (check, reason),
+        };
+        self.source.counts.blocked.fetch_add(1, Relaxed);
+        let text = format!("file {name} is blocked by check {check}: {reason}");
+        let Some(folder) = &rules.files.blue.quarantine else {
+            self.source.tell("file_blocked", format!("{text}; it stays where it is"));
+            if let Some(seen) = self.seen.get_mut(name) {
+                seen.blocked = true;
+            }
+            return Ok(false);
+        };
+        let kept = move_to(place, name, folder, new_file()).await?;
+        self.source.tell("file_blocked", format!("{text}; moved to {kept}"));
+        Ok(false)
+    }
+
+    async fn take(&mut self, taken: Vec<Entry>) {
+        let files: Vec<(Uuid, FileName)> = taken
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Taken { file, name, .. } => Some((*file, name.clone())),
+                _ => None,
+            })
+            .collect();
+        // Not on disk: they are found again with the next look.
+        if files.is_empty() || self.source.write(taken).await.is_err() {
+            return;
+        }
+        self.source.counts.taken.fetch_add(files.len() as u64, Relaxed);
+        for (file, name) in files {
+            self.seen.remove(&name);
+            self.start(file);
+        }
+    }
+
+    /// Does what the operator has asked for.
+    fn orders(&self) {
+        let found = match orders::read(&self.source.orders) {
+            Ok(found) => found,
+            Err(error) => return tracing::warn!("cannot read {}: {error}", self.source.orders.display()),
+        };
+        for (Order::Resend(file), name) in found {
+            let stage = self.source.ledger().get(file).map(|known| known.stage);
+            if matches!(stage, Some(Stage::Done | Stage::Failed)) {
+                self.source.note(Entry::Again { file });
+                self.start(file);
+            }
+            if let Err(error) = std::fs::remove_file(self.source.orders.join(name)) {
+                tracing::warn!("cannot remove an order from {}: {error}", self.source.orders.display());
+            }
+        }
+    }
+
+    /// Forgets old files, and deletes those that were moved and kept for long enough.
+    async fn clean(&mut self, rules: &Rules, place: &mut dyn Endpoint, found: &[Found]) {
+        if self.cleaned_at.elapsed() < CLEAN_PERIOD.min(rules.files.retain) {
+            return;
+        }
+        self.cleaned_at = Instant::now();
+        let there: HashSet<&FileName> = found.iter().map(|found| &found.name).collect();
+        let keeps = rules.files.blue.after == After::Keep;
+        let expired =
+            self.source.ledger().expired(SystemTime::now(), rules.files.retain, |name| keeps && there.contains(name));
+        for file in &expired {
+            let at = self.source.ledger().get(*file).and_then(|known| known.at.clone());
+            if let Some(at) = at.filter(|_| !keeps) {
+                // One that cannot be deleted now is nobody's any more.
+                if let Err(error) = place.delete(&at).await {
+                    self.source.tell("file_stays", format!("{at} was kept for `retain`, but {error}"));
+                }
+            }
+        }
+        self.source.forget(&expired);
+        self.source.compact();
+    }
+
+    /// Tells RED which files were sent lately, if it is time to.
+    async fn manifest(&mut self) {
+        let rules = self.source.rules();
+        if self.manifest_at.elapsed() < rules.files.manifest {
+            return;
+        }
+        self.manifest_at = Instant::now();
+        let since = SystemTime::now().checked_sub(rules.files.manifest * MANIFEST_PERIODS);
+        let sent: Vec<Sent> = since
+            .map(|since| self.source.sent_since(since))
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(file, known)| {
+                let (hash, at) = known.sent?;
+                let sent_ms = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+                Some(Sent { file, name: known.name, size_bytes: known.attributes.size_bytes, hash: hash.0, sent_ms })
+            })
+            .collect();
+        let mut rest = &sent[..];
+        while !rest.is_empty() {
+            let Ok((wire, left)) = manifest::to_wire(rest) else { return };
+            if !matches!(self.send_manifest(&rules, wire).await, Attempt::Sent(_)) {
+                // The next one says the same.
+                return;
+            }
+            rest = left;
+        }
+    }
+
+    async fn send_manifest(&self, rules: &Rules, wire: Vec<u8>) -> Attempt {
+        let Ok(name) = FileName::new("manifest") else { return Attempt::Changed };
+        let attributes = Attributes { size_bytes: wire.len() as u64, ..Attributes::default() };
+        let file = new_file();
+        let active = self.source.progress.begin(&name, attributes.size_bytes);
+        let head = Head { file: file.into_bytes(), kind: Kind::Manifest, name, attributes };
+        let session = session_of(file, self.source.next_attempt());
+        Transfer { link: &rules.link, session, head, active }.run(Content::Bytes(wire.into())).await
+    }
+}
+
+/// Is the name one to be looked at at all?
+fn is_wanted(rules: &Rules, name: &FileName) -> bool {
+    let source = &rules.files.blue;
+    let moved = match &source.after {
+        After::Move(folder) => Some(folder),
+        After::Delete | After::Keep => None,
+    };
+    let own = [moved, source.quarantine.as_ref()].into_iter().flatten();
+    let is_own = own.filter_map(|folder| FileName::new(folder.as_str()).ok()).any(|folder| name.is_inside(&folder));
+    !is_own && (source.temporary || !is_temporary(name)) && rules.chain.wants(name)
+}
+
+/// The watchers of all channels.
+pub struct Watchers {
+    common: Common,
+    running: HashMap<u16, Running>,
+}
+
+struct Running {
+    source: Arc<Source>,
+    in_force: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+/// What all channels have in common.
+pub struct Common {
+    /// To the lanes, over which files are spread.
+    pub lanes: Vec<FeedSender>,
+    /// To the return lane, if there is a return link.
+    pub answers: Option<AnswersSender>,
+    /// To the control thread.
+    pub notices: crossbeam_channel::Sender<Notice>,
+    /// The process's clock.
+    pub clock: Clock,
+}
+
+impl Watchers {
+    /// None before [`Watchers::set_site`].
+    pub fn new(common: Common) -> Self {
+        Self { common, running: HashMap::new() }
+    }
+
+    /// Watches what `site` says, with the slots of `table`, and nothing else.
+    ///
+    /// # Errors
+    /// A channel's state cannot be read or written; the others are watched.
+    pub fn set_site(&mut self, site: &Site, table: &Table, runtime: &TcpRuntime) -> anyhow::Result<()> {
+        self.running.retain(|channel, running| {
+            let keep = site.files.iter().any(|files| files.channel == *channel);
+            if !keep {
+                running.in_force.store(false, Relaxed);
+                running.stopped.store(true, Relaxed);
+                running.task.abort();
+            }
+            keep
+        });
+        for files in &site.files {
+            let Some((slot, entry)) = table.by_channel(files.channel) else { continue };
+            let in_force = self.running.get(&files.channel).map(|running| Arc::clone(&running.in_force));
+            let in_force = in_force.unwrap_or_else(|| Arc::new(true.into()));
+            let link = LinkSide {
+                slot,
+                lanes: self.common.lanes.clone(),
+                answers: self.common.answers.clone(),
+                open_timeout: entry.tcp.open_timeout,
+                rate: entry.rate.clone(),
+                clock: self.common.clock,
+                in_force: Arc::clone(&in_force),
+            };
+            let rules = Rules { files: files.clone(), chain: Chain::new(&files.blue)?, link };
+            if let Some(running) = self.running.get(&files.channel) {
+                running.source.set_rules(rules);
+                continue;
+            }
+            let source = Arc::new(Source::open(site, rules, self.common.notices.clone())?);
+            let watcher = Watcher {
+                source: Arc::clone(&source),
+                seen: HashMap::new(),
+                trouble: None,
+                unusable: HashSet::new(),
+                manifest_at: Instant::now(),
+                cleaned_at: Instant::now(),
+            };
+            let stopped = Arc::new(AtomicBool::new(false));
+            let task = runtime.handle().spawn(watcher.run(Arc::clone(&stopped)));
+            self.running.insert(files.channel, Running { source, in_force, stopped, task });
+        }
+        Ok(())
+    }
+
+    /// The channels at work.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.running.values().map(|running| &*running.source)
+    }
+}

@@ -1,0 +1,162 @@
+//! What RED's journal of files says, and what follows from it at a start.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::files::{Attributes, ContentHash, FileName};
+
+/// Files are remembered for so long after they were stored, so that copies of them are known.
+const REMEMBERED: Duration = Duration::from_hours(30 * 24);
+
+/// A file that has come whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// Its UUID.
+    pub file: Uuid,
+    /// The name that it is to have.
+    pub name: FileName,
+    /// What is preserved with it.
+    pub attributes: Attributes,
+    /// Its content's hash, which was checked.
+    pub hash: ContentHash,
+}
+
+/// A line of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// The content is on disk here, under a temporary name, and is right.
+    Whole(Whole),
+    /// It gets its name now: whether it has it already must be looked up.
+    Storing(Uuid),
+    /// It has its name.
+    Stored {
+        /// Which.
+        file: Uuid,
+        /// When.
+        at: SystemTime,
+    },
+    /// What there was of it is gone; it has to come again.
+    Dropped(Uuid),
+}
+
+/// What became of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its bytes are coming.
+    Receiving,
+    /// It is here and waits to be stored.
+    Whole(Arc<Whole>),
+    /// The same, but the place will not take it before somebody acts there.
+    Stuck(Arc<Whole>),
+    /// It has its name.
+    Stored(SystemTime),
+}
+
+/// A file of the last run that is not stored yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// What is known of it.
+    pub whole: Arc<Whole>,
+    /// It may have its name already.
+    pub storing: bool,
+}
+
+/// What a journal says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Of every file that is here or was stored.
+    pub phases: HashMap<Uuid, Phase>,
+    /// Files that are not stored yet.
+    pub unfinished: Vec<Unfinished>,
+}
+
+impl State {
+    /// What `entries` say at the time `now`; files that were stored too long ago are forgotten.
+    pub fn of(entries: Vec<Entry>, now: SystemTime) -> Self {
+        let mut unfinished: HashMap<Uuid, Unfinished> = HashMap::new();
+        let mut phases = HashMap::new();
+        for entry in entries {
+            match entry {
+                Entry::Whole(whole) => {
+                    let file = whole.file;
+                    unfinished.insert(file, Unfinished { whole: Arc::new(whole), storing: false });
+                }
+                Entry::Storing(file) => {
+                    if let Some(unfinished) = unfinished.get_mut(&file) {
+                        unfinished.storing = true;
+                    }
+                }
+                Entry::Stored { file, at } => {
+                    unfinished.remove(&file);
+                    phases.insert(file, Phase::Stored(at));
+                }
+                Entry::Dropped(file) => drop(unfinished.remove(&file)),
+            }
+        }
+        phases.retain(
+            |_, phase| !matches!(phase, Phase::Stored(at) if now.duration_since(*at).is_ok_and(|age| age > REMEMBERED)),
+        );
+        for (file, unfinished) in &unfinished {
+            phases.insert(*file, Phase::Whole(Arc::clone(&unfinished.whole)));
+        }
+        Self { phases, unfinished: unfinished.into_values().collect() }
+    }
+
+    /// The shortest journal that says the same.
+    pub fn entries(&self) -> Vec<Entry> {
+        let stored = self.phases.iter().filter_map(|(file, phase)| match phase {
+            Phase::Stored(at) => Some(Entry::Stored { file: *file, at: *at }),
+            _ => None,
+        });
+        let unfinished = self.unfinished.iter().flat_map(|unfinished| {
+            let storing = unfinished.storing.then_some(Entry::Storing(unfinished.whole.file));
+            [Some(Entry::Whole((*unfinished.whole).clone())), storing].into_iter().flatten()
+        });
+        stored.chain(unfinished).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(number: u128) -> Whole {
+        Whole {
+            file: Uuid::from_u128(number),
+            name: FileName::new("a\nb").expect("a name"),
+            attributes: Attributes::default(),
+            hash: ContentHash([7; 32]),
+        }
+    }
+
+    #[test]
+    fn a_journal_says_what_is_stored_and_what_is_not() {
+        let now = SystemTime::now();
+        let id = Uuid::from_u128;
+        let entries = vec![
+            Entry::Whole(whole(1)),
+            Entry::Storing(id(1)),
+            Entry::Stored { file: id(1), at: now },
+            Entry::Whole(whole(2)),
+            Entry::Whole(whole(3)),
+            Entry::Storing(id(3)),
+            Entry::Whole(whole(4)),
+            Entry::Dropped(id(4)),
+            Entry::Stored { file: id(5), at: now - REMEMBERED - Duration::from_secs(1) },
+        ];
+        let mut state = State::of(entries, now);
+        state.unfinished.sort_by_key(|unfinished| unfinished.whole.file);
+        let unfinished: Vec<_> = state.unfinished.iter().map(|one| (one.whole.file, one.storing)).collect();
+        assert_eq!(unfinished, [(id(2), false), (id(3), true)]);
+        assert_eq!(state.phases.get(&id(1)), Some(&Phase::Stored(now)));
+        assert_eq!((state.phases.get(&id(4)), state.phases.get(&id(5))), (None, None));
+        let text = serde_json::to_string(&state.entries()).expect("text");
+        let mut again = State::of(serde_json::from_str(&text).expect("the same"), now);
+        again.unfinished.sort_by_key(|unfinished| unfinished.whole.file);
+        assert_eq!(again, state, "compacted");
+    }
+}

@@ -1,0 +1,242 @@
+//! Where the files of one channel go, and what became of each.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::state::{Entry, Phase, State, Unfinished, Whole};
+use crate::config::{Files, Place, PlaceKind, Site};
+use crate::files::journal::Journal;
+use crate::files::{FileName, NameFault, Pool, Progress, Scribe};
+use crate::red::notice::Notice;
+
+/// What became of files since the start.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Stored under their names.
+    pub stored: AtomicU64,
+    /// Not stored again, because they were before.
+    pub copies: AtomicU64,
+    /// Broken off, incomplete or wrong.
+    pub failed: AtomicU64,
+}
+
+/// The files of one channel.
+pub struct Store {
+    /// The channel's name.
+    pub(super) name: String,
+    pub(super) channel: u16,
+    /// Where files go.
+    pub(super) target: Pool,
+    /// Where they lie before that, if the target is a server.
+    pub(super) spool: Pool,
+    pub(super) scribe: Scribe<Entry>,
+    pub(super) counts: Counts,
+    /// Files on their way.
+    pub progress: Progress,
+    phases: Mutex<HashMap<Uuid, Phase>>,
+    changed: Notify,
+    /// Of the last run; the start of the keepers takes them.
+    unfinished: Mutex<Vec<Unfinished>>,
+    notices: OnceLock<crossbeam_channel::Sender<Notice>>,
+    /// What is left of the last run was looked at.
+    ready: std::sync::atomic::AtomicBool,
+}
+
+/// How a file stands when its session begins.
+pub(super) enum Standing {
+    /// It is new, and its bytes are to be taken.
+    New,
+    /// It is here already.
+    Known,
+    /// Another session brings it at this moment.
+    Elsewhere,
+}
+
+impl Store {
+    /// The files of `files`, with what `state_dir` remembers of them.
+    ///
+    /// # Errors
+    /// The state cannot be read or written.
+    pub fn open(site: &Site, files: &Files) -> anyhow::Result<Self> {
+        let folder = folder(&site.red.state_dir, files.channel);
+        let spool = folder.join("spool");
+        std::fs::create_dir_all(&spool)
+            .with_context(|| format!("cannot make {}; make it possible, or set [red] `state_dir`", spool.display()))?;
+        let (mut journal, entries) = Journal::open(&folder.join("red.journal"))?;
+        let state = State::of(entries, SystemTime::now());
+        journal.rewrite(state.entries().into_iter())?;
+        Ok(Self {
+            name: files.name.clone(),
+            channel: files.channel,
+            target: Pool::new(files.red.place.clone()),
+            spool: Pool::new(Place::folder(&spool.to_string_lossy())),
+            scribe: Scribe::start(journal).context("cannot start the journal's thread")?,
+            counts: Counts::default(),
+            progress: Progress::default(),
+            phases: Mutex::new(state.phases),
+            changed: Notify::new(),
+            unfinished: Mutex::new(state.unfinished),
+            notices: OnceLock::new(),
+            ready: false.into(),
+        })
+    }
+
+    /// Takes over what a reload has changed.
+    pub fn set_place(&self, files: &Files) {
+        self.target.set_place(files.red.place.clone());
+    }
+
+    /// Looks at what is left of the last run, once; receptions wait for that.
+    pub fn start(self: &Arc<Self>, runtime: &tokio::runtime::Handle, notices: &crossbeam_channel::Sender<Notice>) {
+        if self.notices.set(notices.clone()).is_ok() {
+            runtime.spawn(super::keeper::recover(Arc::clone(self)));
+        }
+    }
+
+    pub(super) fn take_unfinished(&self) -> Vec<Unfinished> {
+        std::mem::take(&mut self.unfinished.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the last run has left is in order.
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, std::sync::atomic::Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) async fn ready(&self) {
+        self.when(|_| self.ready.load(std::sync::atomic::Ordering::Acquire).then_some(())).await;
+    }
+
+    /// Is the target a folder of this host?
+    pub(super) fn is_local(&self) -> bool {
+        self.target.place().kind == PlaceKind::Dir
+    }
+
+    /// Begins to receive a file, unless it is known.
+    pub(super) fn enter(&self, file: Uuid) -> Standing {
+        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        match phases.get(&file) {
+            None => {
+                phases.insert(file, Phase::Receiving);
+                Standing::New
+            }
+            Some(Phase::Receiving) => Standing::Elsewhere,
+            Some(_) => Standing::Known,
+        }
+    }
+
+    /// A file that was being received did not become whole.
+    pub(super) fn leave(&self, file: Uuid) {
+        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        if phases.get(&file) == Some(&Phase::Receiving) {
+            phases.remove(&file);
+        }
+    }
+
+    pub(super) fn set_phase(&self, file: Uuid, phase: Phase) {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).insert(file, phase);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn forget(&self, file: Uuid) {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).remove(&file);
+        self.changed.notify_waiters();
+    }
+
+    /// Is the file under its name?
+    pub fn has_stored(&self, file: Uuid) -> bool {
+        matches!(self.phases.lock().unwrap_or_else(PoisonError::into_inner).get(&file), Some(Phase::Stored(_)))
+    }
+
+    /// Waits until a file that is here is stored. False: somebody has to act before.
+    pub(super) async fn stored(&self, file: Uuid) -> bool {
+        self.when(|phases| match phases.get(&file) {
+            Some(Phase::Stored(_)) => Some(true),
+            Some(Phase::Stuck(_)) | None => Some(false),
+            Some(Phase::Receiving | Phase::Whole(_)) => None,
+        })
+        .await
+    }
+
+    async fn when<T>(&self, look: impl Fn(&HashMap<Uuid, Phase>) -> Option<T>) -> T {
+        loop {
+            // Made before the look, so that no change falls between the two.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(found) = look(&self.phases.lock().unwrap_or_else(PoisonError::into_inner)) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// Counts a file that has its name, and writes that down.
+    pub(super) fn conclude(&self, whole: &Whole) {
+        let at = SystemTime::now();
+        self.scribe.note(Entry::Stored { file: whole.file, at });
+        self.counts.stored.fetch_add(1, Relaxed);
+        self.set_phase(whole.file, Phase::Stored(at));
+    }
+
+    /// Tells the control thread of trouble with a file.
+    pub(super) fn tell(&self, reason: &'static str, text: String) {
+        if let Some(notices) = self.notices.get() {
+            // A full queue means that the log is behind already; the counters have it.
+            let _ = notices.try_send(Notice::File { stream: self.name.clone(), reason, text });
+        }
+    }
+
+    /// The channel's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes a list of what BLUE has sent.
+    pub(super) fn manifest(&self, wire: &[u8]) -> Result<(), crate::files::manifest::ManifestFault> {
+        crate::files::manifest::from_wire(wire).map(drop)
+    }
+
+    /// What the counter line of the channel says of its files.
+    pub fn counts(&self) -> [(&'static str, u64); 3] {
+        let Counts { stored, copies, failed } = &self.counts;
+        [("stored", stored.load(Relaxed)), ("copies", copies.load(Relaxed)), ("failed", failed.load(Relaxed))]
+    }
+
+    /// The name under which a file lies until it has its own.
+    pub(super) fn temporary(&self, file: Uuid, name: &FileName) -> Result<FileName, NameFault> {
+        if self.is_local() { name.beside(&temporary(self.channel, file)) } else { FileName::new(file.to_string()) }
+    }
+
+    /// The file whose temporary has this name.
+    pub(super) fn file_of_temporary(&self, last: &str) -> Option<Uuid> {
+        last.strip_prefix(&format!(".relay-{}-", self.channel))?.strip_suffix(".part")?.parse().ok()
+    }
+
+    /// Where files lie until they have their names.
+    pub(super) fn shelf(&self) -> &Pool {
+        if self.is_local() { &self.target } else { &self.spool }
+    }
+}
+
+/// The last part of a temporary's name in the target. Channels may share a folder.
+pub(super) fn temporary(channel: u16, file: Uuid) -> String {
+    format!(".relay-{channel}-{file}.part")
+}
+
+/// RED's folder for the files of one channel.
+pub fn folder(state_dir: &Path, channel: u16) -> PathBuf {
+    state_dir.join("files").join(channel.to_string())
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("name", &self.name).field("target", &self.target).finish_non_exhaustive()
+    }
+}

@@ -10,6 +10,7 @@
 
 pub mod endpoint;
 pub mod frame;
+pub mod journal;
 mod name;
 
 pub use endpoint::{Attributes, Endpoint, EndpointError, Found, Trouble};

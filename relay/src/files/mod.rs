@@ -11,6 +11,8 @@
 pub mod endpoint;
 pub mod frame;
 pub mod journal;
+pub mod manifest;
+pub mod missing;
 mod name;
 
 pub use endpoint::{Attributes, Endpoint, EndpointError, Found, Trouble};

@@ -8,6 +8,7 @@
 //! A file is a session like any other: its UUID, a head, its content, and a tail with the hash. Owns no session and no
 //! link: `blue::files` watches and sends, `red::files` receives and stores.
 
+pub mod checks;
 pub mod endpoint;
 pub mod frame;
 pub mod journal;

@@ -297,7 +297,7 @@ impl Parser {
     }
 
     fn head(&mut self, bytes: &mut Bytes) -> Result<Option<Head>, FrameFault> {
-        if self.stage != Stage::Head || !self.gather(bytes, HEAD_LEN, FrameFault::NoHead, &HEAD_MAGIC)? {
+        if self.stage != Stage::Head || !self.gather(bytes, HEAD_LEN, FrameFault::NoHead, HEAD_MAGIC)? {
             return Ok(None);
         }
         if self.part[4] != VERSION {
@@ -307,7 +307,7 @@ impl Parser {
         if !(HEAD_LEN..=HEAD_BYTES_MAX).contains(&len) {
             return Err(FrameFault::Malformed);
         }
-        if !self.gather(bytes, len, FrameFault::NoHead, &HEAD_MAGIC)? {
+        if !self.gather(bytes, len, FrameFault::NoHead, HEAD_MAGIC)? {
             return Ok(None);
         }
         let head = Head::from_wire(&self.part)?;
@@ -325,7 +325,7 @@ impl Parser {
     }
 
     fn tail(&mut self, bytes: &mut Bytes) -> Result<Option<Tail>, FrameFault> {
-        if self.stage != Stage::Content(0) || !self.gather(bytes, TAIL_LEN, FrameFault::NoTail, &TAIL_MAGIC)? {
+        if self.stage != Stage::Content(0) || !self.gather(bytes, TAIL_LEN, FrameFault::NoTail, TAIL_MAGIC)? {
             return Ok(None);
         }
         let tail = Tail::from_wire(&self.part)?;
@@ -343,7 +343,7 @@ impl Parser {
         bytes: &mut Bytes,
         len: usize,
         without_magic: FrameFault,
-        magic: &[u8; 4],
+        magic: [u8; 4],
     ) -> Result<bool, FrameFault> {
         let taken = len.saturating_sub(self.part.len()).min(bytes.len());
         self.part.extend_from_slice(&bytes.split_to(taken));

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Longest part of a name, bytes (`NAME_MAX` of linux/limits.h, and SMB's and most servers' bound).
 pub const PART_BYTES_MAX: usize = 255;
 /// Longest name, bytes: under `PATH_MAX` of linux/limits.h, with room for the place's own path.
@@ -10,8 +12,34 @@ pub const NAME_BYTES_MAX: usize = 3072;
 /// A file's name: its path under its place, parts separated by `/`. Bytes, as Linux has them; not always text.
 ///
 /// No part is empty, `.`, or `..`, none holds a NUL: a name never leads out of its place.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct FileName(Vec<u8>);
+
+/// A name in journals and manifests: text where it is text, else a list of bytes.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<FileName> for Written {
+    fn from(name: FileName) -> Self {
+        String::from_utf8(name.0).map_or_else(|error| Self::Bytes(error.into_bytes()), Self::Text)
+    }
+}
+
+impl TryFrom<Written> for FileName {
+    type Error = NameFault;
+
+    fn try_from(written: Written) -> Result<Self, NameFault> {
+        match written {
+            Written::Text(text) => Self::new(text),
+            Written::Bytes(bytes) => Self::new(bytes),
+        }
+    }
+}
 
 /// Why bytes are no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -171,7 +199,22 @@ mod tests {
         assert_eq!(odd.as_text(), None);
     }
 
+    #[test]
+    fn what_is_no_name_is_not_read_from_json_either() {
+        assert!(serde_json::from_str::<FileName>("\"../a\"").is_err());
+        assert!(serde_json::from_str::<FileName>("[47]").is_err());
+        assert_eq!(serde_json::to_string(&name("a/b")).expect("JSON"), "\"a/b\"");
+    }
+
     proptest! {
+        #[test]
+        fn every_name_goes_through_json(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(name) = FileName::new(bytes) {
+                let json = serde_json::to_string(&name).expect("JSON");
+                prop_assert_eq!(serde_json::from_str::<FileName>(&json).expect("a name"), name);
+            }
+        }
+
         /// Whatever is taken, joined to a place, stays inside of it.
         #[test]
         fn no_name_leads_out(bytes in proptest::collection::vec(prop_oneof![Just(b'/'), Just(b'.'), any::<u8>()], 0..40)) {

@@ -124,7 +124,12 @@ pub fn files(seed: u64, count: usize, bytes_max: usize) -> Tree {
 pub fn wait(path: &Path5, patience: Duration, what: &str, mut look: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience;
     while !look() {
-        assert!(Instant::now() < deadline, "{what}: not in time\nBLUE:\n{}\nRED:\n{}", path.blue.log().text(), path.red.log().text());
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not in time\nBLUE:\n{}\nRED:\n{}",
+            path.blue.log().text(),
+            path.red.log().text()
+        );
         std::thread::sleep(LOOK_PERIOD);
     }
 }

@@ -182,16 +182,16 @@ impl Watcher {
         attributes: &Attributes,
     ) -> Result<bool, EndpointError> {
         let verdict = rules.chain.check(&mut Subject::new(name, *attributes, place)).await;
-        let (check, reason) = match verdict {
+        let why = match verdict {
             Verdict::Pass => return Ok(true),
-            Verdict::Fail { check, reason } => {
-                self.source.tell("check_failed", format!("file {name}: {check} failed: {reason}; it is tried again"));
+            Verdict::Fail(why) => {
+                self.source.tell("check_failed", format!("file {name} cannot be checked: {why}; it is tried again"));
                 return Ok(false);
             }
-            Verdict::Block { check, reason } => (check, reason),
+            Verdict::Block(why) => why,
         };
         self.source.counts.blocked.fetch_add(1, Relaxed);
-        let text = format!("file {name} is blocked by check {check}: {reason}");
+        let text = format!("file {name} is blocked: {why}");
         let Some(folder) = &rules.files.blue.quarantine else {
             self.source.tell("file_blocked", format!("{text}; it stays where it is"));
             if let Some(seen) = self.seen.get_mut(name) {
@@ -313,7 +313,7 @@ fn is_wanted(rules: &Rules, name: &FileName) -> bool {
     };
     let own = [moved, source.quarantine.as_ref()].into_iter().flatten();
     let is_own = own.filter_map(|folder| FileName::new(folder.as_str()).ok()).any(|folder| name.is_inside(&folder));
-    !is_own && (source.temporary || !is_temporary(name)) && rules.chain.wants(name)
+    !is_own && (source.temporary || !is_temporary(name))
 }
 
 /// The watchers of all channels.

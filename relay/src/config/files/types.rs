@@ -48,9 +48,9 @@ pub struct Files {
 pub struct FilesSource {
     /// The place.
     pub place: Place,
-    /// Patterns of names to take; empty: all.
+    /// Patterns of names that may cross, as [`crate::files::checks`] reads them; empty: all. Others are blocked.
     pub include: Vec<String>,
-    /// Patterns of names to leave.
+    /// Patterns of names that are blocked, whatever `include` says.
     pub exclude: Vec<String>,
     /// Take files with names that are usual for files in the making, too.
     pub temporary: bool,

@@ -2,6 +2,8 @@
 //!
 //! An [`Endpoint`] is one connection, which has one file open at a time; who wants several at a time connects several times.
 
+pub mod sftp;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 

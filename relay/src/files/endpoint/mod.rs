@@ -2,6 +2,8 @@
 //!
 //! An [`Endpoint`] is one connection, which has one file open at a time; who wants several at a time connects several times.
 
+mod connect;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::name::FileName;
+
+pub use connect::connect;
 
 /// What a place knows of a file besides its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

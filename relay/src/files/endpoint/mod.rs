@@ -2,7 +2,9 @@
 //!
 //! An [`Endpoint`] is one connection, which has one file open at a time; who wants several at a time connects several times.
 
-pub mod sftp;
+mod connect;
+mod sftp;
+mod smb;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -11,6 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::name::FileName;
+
+pub use connect::connect;
 
 /// What a place knows of a file besides its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

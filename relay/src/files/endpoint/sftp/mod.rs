@@ -14,14 +14,13 @@ mod transfer;
 mod tree;
 mod wire;
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Attributes, Endpoint, EndpointError, Found, Trouble};
-use crate::config::files::Place;
+use crate::config::Place;
 use crate::files::name::FileName;
 use requests::{Fault, Requests};
 use transfer::{Download, Upload};
@@ -79,7 +78,7 @@ impl SftpEndpoint {
     }
 
     /// The error for a request that failed. OpenSSH says only "failure" of a full or read-only disk: that is asked for.
-    async fn error(&mut self, what: impl fmt::Display, fault: Fault) -> EndpointError {
+    async fn error(&mut self, what: String, fault: Fault) -> EndpointError {
         let mut trouble = fault.trouble();
         if fault.is(status::FAILURE) && self.requests.has("statvfs@openssh.com") {
             let statvfs = Request::Extended { name: "statvfs@openssh.com", argument: Some(&self.base) };
@@ -112,7 +111,7 @@ impl SftpEndpoint {
         };
         match closed {
             Ok(()) => Ok(()),
-            Err(fault) => Err(self.error("close a file", fault).await),
+            Err(fault) => Err(self.error("close a file".to_owned(), fault).await),
         }
     }
 
@@ -160,7 +159,7 @@ impl Endpoint for SftpEndpoint {
         match self.requests.stat(&Request::Lstat { path: &path }).await {
             Ok(stat) => Ok(is_file(&stat).then(|| attributes(&stat))),
             Err(fault) if fault.is(status::NO_SUCH_FILE) => Ok(None),
-            Err(fault) => Err(self.error(format_args!("look at {name}"), fault).await),
+            Err(fault) => Err(self.error(format!("look at {name}"), fault).await),
         }
     }
 
@@ -172,7 +171,7 @@ impl Endpoint for SftpEndpoint {
                 self.open = Open::Download(name.clone(), Download::new(handle, offset_bytes));
                 Ok(())
             }
-            Err(fault) => Err(self.error(format_args!("open {name}"), fault).await),
+            Err(fault) => Err(self.error(format!("open {name}"), fault).await),
         }
     }
 
@@ -183,7 +182,7 @@ impl Endpoint for SftpEndpoint {
         match download.read(&mut self.requests, bytes_max).await {
             Ok(content) if content.is_empty() => match download.close(&mut self.requests).await {
                 Ok(()) => Ok(content),
-                Err(fault) => Err(self.error(format_args!("close {name}"), fault).await),
+                Err(fault) => Err(self.error(format!("close {name}"), fault).await),
             },
             Ok(content) => {
                 self.open = Open::Download(name, download);
@@ -191,7 +190,7 @@ impl Endpoint for SftpEndpoint {
             }
             Err(fault) => {
                 self.open = Open::Download(name.clone(), download);
-                let error = self.error(format_args!("read {name}"), fault).await;
+                let error = self.error(format!("read {name}"), fault).await;
                 self.close().await.map_or_else(Err, |()| Err(error))
             }
         }
@@ -210,7 +209,7 @@ impl Endpoint for SftpEndpoint {
                 self.open = Open::Upload(name.clone(), Upload::new(handle));
                 Ok(())
             }
-            Err(fault) => Err(self.error(format_args!("make {name}"), fault).await),
+            Err(fault) => Err(self.error(format!("make {name}"), fault).await),
         }
     }
 
@@ -223,7 +222,7 @@ impl Endpoint for SftpEndpoint {
         match appended {
             Ok(()) => Ok(()),
             Err(fault) => {
-                let error = self.error(format_args!("write {name}"), fault).await;
+                let error = self.error(format!("write {name}"), fault).await;
                 self.close().await.map_or_else(Err, |()| Err(error))
             }
         }
@@ -246,7 +245,7 @@ impl Endpoint for SftpEndpoint {
 
     async fn commit(&mut self, from: &FileName, to: &FileName) -> Result<(), EndpointError> {
         let what = format!("give {from} the name {to}");
-        self.free(to, &what).await?;
+        self.free(to, what.clone()).await?;
         let (old, new) = (self.path(from), self.path(to));
         let rename = Request::Rename { from: &old, to: &new };
         let mut renamed = self.requests.ask(&rename).await;
@@ -259,7 +258,7 @@ impl Endpoint for SftpEndpoint {
             Err(fault) => {
                 // It may have come there since.
                 if fault.is(status::FAILURE) {
-                    self.free(to, &what).await?;
+                    self.free(to, what.clone()).await?;
                 }
                 Err(self.error(what, fault).await)
             }
@@ -269,9 +268,7 @@ impl Endpoint for SftpEndpoint {
     async fn delete(&mut self, name: &FileName) -> Result<(), EndpointError> {
         let path = self.path(name);
         match self.requests.ask(&Request::Remove { path: &path }).await {
-            Err(fault) if !fault.is(status::NO_SUCH_FILE) => {
-                Err(self.error(format_args!("delete {name}"), fault).await)
-            }
+            Err(fault) if !fault.is(status::NO_SUCH_FILE) => Err(self.error(format!("delete {name}"), fault).await),
             _ => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ use crate::files::endpoint::Trouble;
 
 /// A server that has not answered for so long will not: disks that sleep wake up within some ten seconds, and a full
 /// write-back cache on a slow one empties in less.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// The most bytes that one read or write asks of a server which has not said more: what all servers can do (section 3 of
 /// the draft).
 const PIECE_BYTES_MIN: u32 = 32 * 1024;

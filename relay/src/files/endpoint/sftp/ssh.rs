@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse, Msg};
-use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg, MethodKind, Preferred, cipher};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::config::files::Place;
+use crate::config::Place;
 use crate::files::endpoint::{EndpointError, Trouble};
 
 /// Three tries of TCP's (0, 1 and 3 s) and an answer that is slow; more often, nobody is there.
@@ -40,16 +40,29 @@ const PROMPTS_MAX: usize = 4;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub enum Refusal {
+    /// It broke, or the two do not agree on how to talk.
     #[error("{0}")]
     Ssh(#[from] russh::Error),
+    /// The site file says nothing of the server's key.
     #[error(
         "its host key is not known: {seen}; if `ssh-keygen -lf` shows the same on the server, put it into the site file: host_key = \"{}\"",
         fingerprint(.seen)
     )]
-    UnknownKey { seen: String },
-    #[error("its host key is {seen}, and the site file has host_key = \"{expected}\": another server, or its key was changed")]
-    WrongKey { seen: String, expected: String },
+    UnknownKey {
+        /// The fingerprint of the server's key, and the key's type.
+        seen: String,
+    },
+    /// The site file says something else of it.
+    #[error(
+        "its host key is {seen}, and the site file has host_key = \"{expected}\": another server, or its key was changed"
+    )]
+    WrongKey {
+        /// As above.
+        seen: String,
+        /// The fingerprint in the site file.
+        expected: String,
+    },
 }
 
 /// The fingerprint without the key's type.
@@ -65,8 +78,7 @@ pub struct HostKey {
 impl client::Handler for HostKey {
     type Error = Refusal;
 
-    async fn check_server_key(&mut self, key: &russh::cert::PublicKeyOrCertificate) -> Result<bool, Refusal> {
-        use russh::cert::PublicKeyOrCertificate;
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Refusal> {
         // Certificates are not asked for.
         let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
         let print = key.fingerprint(HashAlg::Sha256).to_string();

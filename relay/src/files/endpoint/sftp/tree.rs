@@ -86,7 +86,7 @@ impl SftpEndpoint {
             let Err(fault) = self.requests.ask(&Request::MakeDir { path: &path }).await else { continue };
             // Somebody else may have made it.
             if !self.requests.stat(&there).await.is_ok_and(|stat| is_folder(&stat)) {
-                return Err(self.error(format_args!("make the folder {folder}"), fault).await);
+                return Err(self.error(format!("make the folder {folder}"), fault).await);
             }
         }
         Ok(())
@@ -94,7 +94,7 @@ impl SftpEndpoint {
 
     /// [`Trouble::Exists`] if there is anything of this name. Asked for before a rename, too: not every server's keeps
     /// what is there.
-    pub(super) async fn free(&mut self, name: &FileName, what: &str) -> Result<(), EndpointError> {
+    pub(super) async fn free(&mut self, name: &FileName, what: String) -> Result<(), EndpointError> {
         let path = self.path(name);
         match self.requests.stat(&Request::Lstat { path: &path }).await {
             Ok(_) => {

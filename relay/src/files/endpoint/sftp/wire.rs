@@ -39,8 +39,6 @@ pub mod status {
     pub const FAILURE: u32 = 4;
     /// A malformed request; OpenSSH says this of a name that its file system cannot hold.
     pub const BAD_MESSAGE: u32 = 5;
-    /// The server does not have this request.
-    pub const UNSUPPORTED: u32 = 8;
 }
 
 /// Flags of ATTRS (section 5).
@@ -146,7 +144,7 @@ impl Request<'_> {
         to.finish()
     }
 
-    /// SSH_FXP_* (section 3).
+    /// The type of packet (section 3).
     const fn kind(&self) -> u8 {
         match self {
             Self::Init => 1,

@@ -1,15 +1,20 @@
-//! Real applications on the laboratory's hosts: rsyslog, `MariaDB` and nginx, as Debian packages them.
+//! Real applications on the laboratory's hosts: rsyslog, `MariaDB`, nginx, `OpenSSH`, Samba, as Debian packages them.
 //!
 //! Each keeps all that it writes in one folder of the caller's and nothing of the machine's own installation: it reads
 //! a configuration made here, and ends with its handle. `cargo xtask setup` installs the programs.
 
 mod daemon;
+pub mod enclosed;
 mod mariadb;
 mod nginx;
 mod rsyslog;
+mod samba;
 pub mod sockets;
+mod sshd;
 
 pub use daemon::Daemon;
 pub use mariadb::{MariaDb, Session};
 pub use nginx::{HOST_NAME, Nginx};
 pub use rsyslog::Rsyslog;
+pub use samba::Samba;
+pub use sshd::Sshd;

@@ -4,6 +4,8 @@
 
 mod connect;
 mod local;
+mod sftp;
+mod smb;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

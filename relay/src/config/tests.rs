@@ -350,7 +350,7 @@ fn the_reference_file_has_the_defaults() {
          source_ip = [\"192.168.100.11\", \"10.0.0.0/8\"]\nsource_port = 514\ndestination_ip = \"192.168.50.25\"\ndestination_port = {}\n\
          [[stream]]\nchannel = 2\nname = \"mail\"\ntype = \"tcp-unilateral\"\nsource_ip = [\"192.168.100.11\"]\nsource_port = 25\n\
          destination_ip = \"192.168.50.26\"\ndestination_port = 25\n\
-         [[files]]\nchannel = 3\nname = \"reports\"\n[files.blue]\nkind = \"dir\"\npath = \"/srv/outgoing\"\nafter = \"delete\"\n\
+         [[files]]\nchannel = 3\nname = \"reports\"\n[files.blue]\nkind = \"dir\"\npath = \"/srv/outgoing\"\n\
          [files.red]\nkind = \"ftps\"\nserver = \"192.168.50.25\"\nuser = \"relay\"\npassword_file = \"reports.password\"\n\
          path = \"/incoming\"\n",
         514

@@ -115,7 +115,7 @@ fn source(notes: &mut Notes, parent: &mut Section<'_, '_>, site_folder: &Path) -
     source.max_bytes = s.get(notes, "max_size", size(1_u64, MOST_MAX_BYTES)).unwrap_or(source.max_bytes);
     source.magic = s.get(notes, "magic", boolean).unwrap_or(source.magic);
     source.quarantine = s.get(notes, "quarantine", folder);
-    source.after = s.need(notes, "after", "\"delete\"", source.after, after);
+    source.after = s.get(notes, "after", after).unwrap_or(source.after);
     section.finish(notes);
     source
 }

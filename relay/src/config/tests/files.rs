@@ -132,7 +132,7 @@ fn a_files_table_gives_what_it_says() {
 
 #[test]
 fn what_is_left_out_has_its_default() {
-    let pictures = &read(FILES).files[1];
+    let pictures = &read(&with_line("after = \"keep\"\n", "")).files[1];
     assert_eq!((pictures.enabled, pictures.description.as_str()), (true, ""));
     assert_eq!((pictures.poll, pictures.settle), (Duration::from_secs(2), Duration::from_secs(2)));
     assert_eq!((pictures.parallel, pictures.attempts, pictures.repeat), (4, 10, 0));
@@ -141,7 +141,7 @@ fn what_is_left_out_has_its_default() {
     let blue = &pictures.blue;
     assert_eq!((blue.include.len(), blue.exclude.len(), &blue.quarantine), (0, 0, &None));
     assert_eq!((blue.temporary, blue.magic, blue.max_bytes), (false, true, 64 << 30));
-    assert_eq!((&blue.after, blue.place.port), (&After::Keep, 0));
+    assert_eq!((&blue.after, blue.place.port), (&After::Delete, 0));
 }
 
 #[test]

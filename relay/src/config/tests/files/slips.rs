@@ -142,7 +142,6 @@ fn each_kind_of_place_has_its_own_keys() {
             "",
             "`verify`",
         ),
-        ("after = \"keep\"\n", "", "[files.blue]", "`after` is missing", "", "\"delete\""),
         (
             "[files.blue]\nkind = \"dir\"\npath = \"/srv/out\"\nafter = \"keep\"\n",
             "",

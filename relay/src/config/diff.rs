@@ -2,6 +2,7 @@
 //!
 //! Owns the judgement which keys a running relay can take over. It changes nothing itself.
 
+use super::files::Files;
 use super::site::{Host, Role, Site, Stream};
 
 /// The difference between two sites.
@@ -19,12 +20,13 @@ pub struct Change {
     pub restart_needed: Vec<String>,
 }
 
-/// A stream with other settings than before.
+/// A stream, or files, with other settings than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamChange {
     /// Its channel.
     pub channel: u16,
-    /// The site file's keys that differ; `fec` stands for all of its overrides.
+    /// The site file's keys that differ; `fec`, `blue` and `red` stand for everything below them. `type` also where a stream
+    /// has become files, or files a stream.
     pub keys: Vec<&'static str>,
 }
 
@@ -44,27 +46,58 @@ impl Change {
     }
 }
 
-/// Compares the site in force with a new one. Streams are matched by channel.
+/// Compares the site in force with a new one. Streams and files are matched by channel.
 pub fn diff(old: &Site, new: &Site) -> Change {
     let mut change = Change::default();
-    for stream in &new.streams {
-        match old.stream(stream.channel) {
-            None => change.added.push(stream.channel),
-            Some(before) => {
-                let keys = stream_keys(before, stream);
-                if !keys.is_empty() {
-                    change.changed.push(StreamChange { channel: stream.channel, keys });
-                }
-            }
+    for channel in channels(new) {
+        match keys_of(old, new, channel) {
+            None => change.added.push(channel),
+            Some(keys) if keys.is_empty() => {}
+            Some(keys) => change.changed.push(StreamChange { channel, keys }),
         }
     }
-    let gone = old.streams.iter().filter(|stream| new.stream(stream.channel).is_none());
-    change.removed.extend(gone.map(|stream| stream.channel));
+    change.removed.extend(channels(old).filter(|channel| keys_of(new, old, *channel).is_none()));
     link_keys(old, new, &mut change.restart_needed);
     for role in [Role::Blue, Role::Red] {
         host_keys(role, old.host(role), new.host(role), &mut change);
     }
     change
+}
+
+fn channels(site: &Site) -> impl Iterator<Item = u16> {
+    let files = site.files.iter().map(|files| files.channel);
+    site.streams.iter().map(|stream| stream.channel).chain(files)
+}
+
+/// The keys that differ on a channel of `new`; `None` if `old` does not have it.
+fn keys_of(old: &Site, new: &Site, channel: u16) -> Option<Vec<&'static str>> {
+    match (old.stream(channel), new.stream(channel), old.files_of(channel), new.files_of(channel)) {
+        (Some(before), Some(after), _, _) => Some(stream_keys(before, after)),
+        (_, _, Some(before), Some(after)) => Some(files_keys(before, after)),
+        (None, _, None, _) => None,
+        _ => Some(vec!["type"]),
+    }
+}
+
+fn files_keys(old: &Files, new: &Files) -> Vec<&'static str> {
+    let pairs = [
+        ("name", old.name != new.name),
+        ("description", old.description != new.description),
+        ("enabled", old.enabled != new.enabled),
+        ("poll", old.poll != new.poll),
+        ("settle", old.settle != new.settle),
+        ("parallel", old.parallel != new.parallel),
+        ("attempts", old.attempts != new.attempts),
+        ("repeat", old.repeat != new.repeat),
+        ("manifest", old.manifest != new.manifest),
+        ("retain", old.retain != new.retain),
+        ("rate", old.rate_bps != new.rate_bps),
+        ("fec", old.fec != new.fec),
+        ("buffer", old.buffer_bytes != new.buffer_bytes),
+        ("blue", old.blue != new.blue),
+        ("red", old.red != new.red),
+    ];
+    pairs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
 fn stream_keys(old: &Stream, new: &Stream) -> Vec<&'static str> {

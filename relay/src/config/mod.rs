@@ -122,6 +122,7 @@ fn examine(path: &Path, text: &str, purpose: Option<Purpose>) -> Result<Loaded, 
         rules::check(&mut notes, &site);
         if let Some(purpose) = purpose {
             key_file(&mut notes, &site, purpose);
+            files::credentials(&mut notes, &site, purpose);
         }
     }
     conclude(notes.problems, site, !broken.is_empty())
@@ -144,7 +145,12 @@ fn site(notes: &mut Notes, document: &DeTable<'_>, folder: &Path) -> Site {
     let blue = tables::host(notes, &mut root, Role::Blue, &link, folder);
     let red = tables::host(notes, &mut root, Role::Red, &link, folder);
     let streams = streams::all(notes, &mut root, &link.fec);
-    let files = files::all(notes, &mut root, &link.fec);
+    let files = files::all(notes, &mut root, &link.fec, folder);
+    if !root.has("stream") && !root.has("files") {
+        let message = "there is no [[stream]] and no [[files]]".to_owned();
+        let remedy = "add a `[[stream]]` table, config/minimal.toml has one, or a `[[files]]` table".to_owned();
+        notes.error(Class::Structure, None, "", message, remedy);
+    }
     root.finish(notes);
     Site { link, blue, red, streams, files }
 }

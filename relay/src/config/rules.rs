@@ -30,6 +30,8 @@ pub(super) fn check(notes: &mut Notes, site: &Site) {
     for (at, stream) in site.streams.iter().enumerate() {
         one_stream(notes, site, &format!("stream.{at}"), stream, &mut found);
     }
+    needless_rates(notes, site, &mut found);
+    super::files::rules(notes, site, &mut found);
     useless_protection(notes, site, &mut found);
     unsealed(notes, site, &mut found);
     notes.problems.extend(found);
@@ -149,37 +151,45 @@ fn pacing(notes: &Notes, site: &Site, found: &mut Vec<Problem>) {
     }
 }
 
+/// Everything that has a channel, with its full name: the streams, then the files.
+fn entries(site: &Site) -> Vec<(String, Stream)> {
+    let names = (0..site.streams.len()).map(|at| format!("stream.{at}"));
+    let names = names.chain((0..site.files.len()).map(|at| format!("files.{at}")));
+    names.zip(site.channels()).collect()
+}
+
 /// Channels, names and listening ports are unique.
 fn repeated(notes: &Notes, site: &Site, found: &mut Vec<Problem>) {
+    let entries = entries(site);
     unique(
         notes,
-        site,
+        &entries,
         found,
         "channel",
         |stream| stream.channel,
         |stream| {
             (
                 format!("channel {} is used twice", stream.channel),
-                "give each stream a channel of its own; it names the stream on the wire".to_owned(),
+                "give each stream and each files table a channel of its own; it names them on the wire".to_owned(),
             )
         },
     );
     unique(
         notes,
-        site,
+        &entries,
         found,
         "name",
         |stream| stream.name.clone(),
         |stream| {
             (
                 format!("the name `{}` is used twice", stream.name),
-                "give each stream a name of its own; counters and logs go by it".to_owned(),
+                "give each stream and each files table a name of its own; counters and logs go by it".to_owned(),
             )
         },
     );
     unique(
         notes,
-        site,
+        &entries,
         found,
         "source_port",
         |stream| (stream.kind.is_tcp(), stream.source_port),
@@ -197,17 +207,17 @@ fn repeated(notes: &Notes, site: &Site, found: &mut Vec<Problem>) {
 
 fn unique<K: Eq + Hash>(
     notes: &Notes,
-    site: &Site,
+    entries: &[(String, Stream)],
     found: &mut Vec<Problem>,
     key: &str,
     of: impl Fn(&Stream) -> K,
     text: impl Fn(&Stream) -> (String, String),
 ) {
     let mut seen: HashMap<K, usize> = HashMap::new();
-    for (at, stream) in site.streams.iter().enumerate() {
-        let full = format!("stream.{at}.{key}");
+    for (name, stream) in entries {
+        let full = format!("{name}.{key}");
         let Some(line) = notes.line(&full) else { continue };
-        if key == "source_port" && notes.place(&format!("stream.{at}.type")).is_none() {
+        if key == "source_port" && notes.place(&format!("{name}.type")).is_none() {
             continue;
         }
         match seen.entry(of(stream)) {
@@ -231,15 +241,18 @@ fn buffers(notes: &Notes, site: &Site, found: &mut Vec<Problem>) {
         if sessions == 0 || buffer / sessions >= least {
             continue;
         }
+        let with_files = role == Role::Red && !site.files.is_empty();
         let kind = if role == Role::Blue { "tcp-bilateral" } else { "TCP" };
+        let (waiting, lower, all) = if with_files {
+            ("TCP sessions and files".to_owned(), "`max_sessions` or `parallel`", "TCP streams and files".to_owned())
+        } else {
+            (format!("{kind} sessions"), "`max_sessions`", format!("{kind} streams"))
+        };
         let cause = format!("{} for {sessions} sessions is {}B for each", show_size(buffer), buffer / sessions);
-        let message = format!(
-            "{}'s `buffer` is too small for all {kind} sessions: each needs {}",
-            host_name(role),
-            show_size(least)
-        );
+        let message =
+            format!("{}'s `buffer` is too small for all {waiting}: each needs {}", host_name(role), show_size(least));
         let remedy = format!(
-            "set `buffer` in [{role}] to at least \"{}\", or lower `max_sessions`: all {kind} streams together may have {}",
+            "set `buffer` in [{role}] to at least \"{}\", or lower {lower}: all {all} together may have {}",
             show_size(sessions * least),
             buffer / least
         );
@@ -253,10 +266,11 @@ fn buffer_place(notes: &Notes, site: &Site, role: Role) -> String {
     if notes.place(&own).is_some() {
         return own;
     }
-    let streams = site.streams.iter().enumerate().filter(|(_, stream)| stream.kind.waits_on(role));
-    let most = streams.rev().max_by_key(|(_, stream)| stream.max_sessions).map_or(0, |(at, _)| at);
+    let entries = entries(site);
+    let waiting = entries.iter().filter(|(_, stream)| stream.kind.waits_on(role));
+    let most = waiting.rev().max_by_key(|(_, stream)| stream.max_sessions).map_or("", |(name, _)| name);
     // Thousands of streams of one session each need not say so.
-    let keys = ["max_sessions", "type"].map(|key| format!("stream.{most}.{key}"));
+    let keys = ["max_sessions", "parallel", "type", "channel"].map(|key| format!("{most}.{key}"));
     keys.into_iter().find(|key| notes.place(key).is_some()).unwrap_or(own)
 }
 
@@ -290,13 +304,20 @@ fn one_stream(notes: &Notes, site: &Site, name: &str, stream: &Stream, found: &m
             )
         }));
     }
-    if let (Some(own), Some(link)) = (stream.rate_bps, site.link.rate_bps)
-        && own > link
-    {
+}
+
+/// A rate above the link's says nothing.
+fn needless_rates(notes: &Notes, site: &Site, found: &mut Vec<Problem>) {
+    for (name, stream) in entries(site) {
+        let (Some(own), Some(link)) = (stream.rate_bps, site.link.rate_bps) else { continue };
+        if own <= link {
+            continue;
+        }
+        let kind = if stream.kind == StreamKind::Files { "files" } else { "stream" };
         let problem = notes.about(
             &format!("{name}.rate"),
             "more than the link's rate",
-            format!("`rate` of stream `{}` is above the link's: it never takes effect", stream.name),
+            format!("`rate` of {kind} `{}` is above the link's: it never takes effect", stream.name),
             "lower it, or raise `rate` in [link]".to_owned(),
         );
         found.extend(problem.map(Problem::warning));
@@ -324,8 +345,7 @@ fn shown_across_families(notes: &Notes, name: &str, stream: &Stream) -> Option<P
 
 /// Repair symbols asked for beside a scheme that has none.
 fn useless_protection(notes: &Notes, site: &Site, found: &mut Vec<Problem>) {
-    let streams = site.streams.iter().enumerate();
-    let tables = streams.map(|(at, stream)| (format!("stream.{at}.fec"), stream.fec.scheme));
+    let tables = entries(site).into_iter().map(|(name, stream)| (format!("{name}.fec"), stream.fec.scheme));
     let link = ("link.fec".to_owned(), site.link.fec.scheme);
     for (table, scheme) in std::iter::once(link).chain(tables) {
         if scheme != Scheme::None {

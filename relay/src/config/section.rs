@@ -160,16 +160,96 @@ impl<'a, 'i> Section<'a, 'i> {
     /// Like [`Self::table`], for a table that must be there.
     pub fn need_table(&mut self, notes: &mut Notes, key: &'static str, example: &str) -> Option<Section<'a, 'i>> {
         if !self.has(key) {
+            // As the file writes it: tables of a list go by the list's name.
             let full = self.full(key);
+            let written: Vec<&str> =
+                full.split('.').filter(|part| !part.starts_with(|c: char| c.is_ascii_digit())).collect();
+            let written = written.join(".");
             notes.error(
                 Class::Structure,
                 self.span.clone(),
-                &format!("has no [{full}]"),
-                format!("[{full}] is missing"),
-                format!("add `[{full}]` with {example}"),
+                &format!("has no [{written}]"),
+                format!("[{written}] is missing"),
+                format!("add `[{written}]` with {example}"),
             );
         }
         self.table(notes, key)
+    }
+
+    /// The tables of the list under `key`, and whether these are all of them; what is no table is noted. Each is titled by
+    /// its name, or by its number if it has none.
+    pub fn tables(
+        &mut self,
+        notes: &mut Notes,
+        key: &'static str,
+        of: &str,
+        remedy: &str,
+    ) -> (Vec<Section<'a, 'i>>, bool) {
+        let Some(value) = self.raw(key) else { return (Vec::new(), true) };
+        let tables = match value.get_ref() {
+            DeValue::Array(tables) if !tables.is_empty() => tables,
+            other => {
+                let cause = match other {
+                    DeValue::Array(_) => "the list is empty".to_owned(),
+                    other => format!("expected [[{key}]] tables, found {}", kind_of(other)),
+                };
+                let message = format!("`{key}` is not a list of {of}");
+                notes.error(Class::Value, value.span(), &cause, message, remedy.to_owned());
+                return (Vec::new(), false);
+            }
+        };
+        let mut sections = Vec::with_capacity(tables.len());
+        for (at, value) in tables.iter().enumerate() {
+            if let DeValue::Table(table) = value.get_ref() {
+                let title = match table.get("name").and_then(|name| name.get_ref().as_str()) {
+                    Some(name) => format!("[[{key}]] \"{}\"", name.escape_debug()),
+                    None => format!("[[{key}]] number {}", at + 1),
+                };
+                sections.push(Section::new(&format!("{key}.{at}"), &title, value.span(), table));
+            } else {
+                let message = format!("[[{key}]] number {} is not a table", at + 1);
+                let cause = format!("found {}", kind_of(value.get_ref()));
+                notes.error(Class::Value, value.span(), &cause, message, remedy.to_owned());
+            }
+        }
+        let all = sections.len() == tables.len();
+        (sections, all)
+    }
+
+    /// Each entry of the list under `key` as `read` reads it, every bad one noted at its own place; none when the key is absent.
+    pub fn list<T>(
+        &mut self,
+        notes: &mut Notes,
+        key: &'static str,
+        example: &str,
+        read: impl Fn(&DeValue<'i>) -> Read<T>,
+    ) -> Vec<T> {
+        let Some(value) = self.raw(key) else { return Vec::new() };
+        let DeValue::Array(entries) = value.get_ref() else {
+            let cause = format!("expected a list, found {}", kind_of(value.get_ref()));
+            let fault = Fault::new("is not a list", cause, format!("write it like {example}"));
+            self.fault(notes, key, value.span(), fault);
+            return Vec::new();
+        };
+        let mut list = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match read(entry.get_ref()) {
+                Ok(entry) => list.push(entry),
+                Err(fault) => self.fault(notes, key, entry.span(), fault),
+            }
+        }
+        list
+    }
+
+    /// Notes that `key` has no place in this table, whatever its value.
+    pub fn foreign(&mut self, notes: &mut Notes, key: &'static str, cause: &str, what: &str, remedy: String) {
+        // A key that is not there stays unknown to the table: no remedy is to propose it.
+        if self.has(key)
+            && let Some(value) = self.raw(key)
+        {
+            let message = format!("`{key}` in {} {what}", self.title);
+            notes.error(Class::Structure, value.span(), cause, message, remedy);
+        }
     }
 
     /// Notes that `key` must be there and is not.

@@ -69,6 +69,11 @@ impl Site {
         self.streams.iter().find(|stream| stream.channel == channel)
     }
 
+    /// The files of `channel`, if there are any.
+    pub fn files_of(&self, channel: u16) -> Option<&Files> {
+        self.files.iter().find(|files| files.channel == channel)
+    }
+
     /// Most bytes of one session of `stream` that may wait on the host of `role` for a slow receiver; with a
     /// return link also the window that the other host may be ahead.
     ///
@@ -241,7 +246,7 @@ pub struct Host {
     pub interval: Duration,
     /// Where security events go; `None` is the local syslog if there is one.
     pub syslog: Option<Syslog>,
-    /// Most bytes of all TCP sessions together that wait on this host, 1 MiB..=1 TiB.
+    /// Most bytes of all TCP sessions and files together that wait on this host, 1 MiB..=1 TiB.
     pub buffer_bytes: u64,
     /// What BLUE does with traffic of no stream. Always `Pass` on RED.
     pub unmatched: Unmatched,

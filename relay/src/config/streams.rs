@@ -6,7 +6,6 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::fec;
-use super::problem::Class;
 use super::section::{Notes, Section};
 use super::site::{Fec, Impersonate, LEAST_ROOM_BYTES, Network, Stream, StreamKind};
 use super::values::{
@@ -42,59 +41,21 @@ const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
 /// The kernel's own default; a longer one finds no dead peer in time.
 const MOST_KEEPALIVE: Duration = Duration::from_hours(2);
 /// A burst of a second at 134 Mbit/s.
-const DEFAULT_BUFFER_BYTES: u32 = 16 << 20;
+pub(super) const DEFAULT_BUFFER_BYTES: u32 = 16 << 20;
 /// A second at 8 Gbit/s: a destination that needs more does not keep up at all.
-const MOST_BUFFER_BYTES: u32 = 1 << 30;
+pub(super) const MOST_BUFFER_BYTES: u32 = 1 << 30;
 /// Bound of a stream's session table.
 const MOST_SESSIONS: u32 = 65_536;
 /// Entries of a source list: bounds the lookup tables in the kernel.
 const MOST_SOURCES: usize = 4096;
 
-/// Reads every `[[stream]]`; notes when there is none.
+/// Reads every `[[stream]]`.
 pub(super) fn all(notes: &mut Notes, root: &mut Section<'_, '_>, link_fec: &Fec) -> Vec<Stream> {
     const REMEDY: &str = "add a `[[stream]]` table; config/minimal.toml has one";
-    let has_files = root.has("files");
-    let Some(value) = root.raw("stream") else {
-        if has_files {
-            return Vec::new();
-        }
-        let message = "there is no [[stream]]".to_owned();
-        notes.error(Class::Structure, None, "", message, REMEDY.to_owned());
-        return Vec::new();
-    };
-    let tables = match value.get_ref() {
-        DeValue::Array(tables) if !tables.is_empty() => tables,
-        other => {
-            let cause = match other {
-                DeValue::Array(_) => "the list is empty".to_owned(),
-                other => format!("expected [[stream]] tables, found {}", kind_of(other)),
-            };
-            let message = "`stream` is not a list of streams".to_owned();
-            notes.error(Class::Value, value.span(), &cause, message, REMEDY.to_owned());
-            return Vec::new();
-        }
-    };
-    let mut streams = Vec::with_capacity(tables.len());
-    for (at, value) in tables.iter().enumerate() {
-        if let DeValue::Table(table) = value.get_ref() {
-            let title = match table.get("name").and_then(|name| name.get_ref().as_str()) {
-                Some(name) => format!("[[stream]] \"{}\"", name.escape_debug()),
-                None => format!("[[stream]] number {}", at + 1),
-            };
-            let section = Section::new(&format!("stream.{at}"), &title, value.span(), table);
-            streams.push(stream(notes, section, link_fec));
-        } else {
-            let message = format!("[[stream]] number {} is not a table", at + 1);
-            let cause = format!("found {}", kind_of(value.get_ref()));
-            notes.error(Class::Value, value.span(), &cause, message, REMEDY.to_owned());
-        }
-    }
-    if streams.len() == tables.len() {
-        streams
-    } else {
-        // Rules find streams by their place in the file's list: no half lists.
-        Vec::new()
-    }
+    let (sections, all) = root.tables(notes, "stream", "streams", REMEDY);
+    let streams = sections.into_iter().map(|section| stream(notes, section, link_fec)).collect();
+    // Rules find streams by their place in the file's list: no half lists.
+    if all { streams } else { Vec::new() }
 }
 
 fn stream(notes: &mut Notes, mut section: Section<'_, '_>, link_fec: &Fec) -> Stream {

@@ -1,5 +1,6 @@
 //! Site files, good and bad.
 
+mod files;
 mod slips;
 mod tcp;
 
@@ -348,7 +349,10 @@ fn the_reference_file_has_the_defaults() {
          [blue]\ninterface = \"blu0\"\n[red]\ninterface = \"red0\"\n[[stream]]\nchannel = 1\nname = \"syslog\"\ntype = \"udp-unilateral\"\n\
          source_ip = [\"192.168.100.11\", \"10.0.0.0/8\"]\nsource_port = 514\ndestination_ip = \"192.168.50.25\"\ndestination_port = {}\n\
          [[stream]]\nchannel = 2\nname = \"mail\"\ntype = \"tcp-unilateral\"\nsource_ip = [\"192.168.100.11\"]\nsource_port = 25\n\
-         destination_ip = \"192.168.50.26\"\ndestination_port = 25\n",
+         destination_ip = \"192.168.50.26\"\ndestination_port = 25\n\
+         [[files]]\nchannel = 3\nname = \"reports\"\n[files.blue]\nkind = \"dir\"\npath = \"/srv/outgoing\"\n\
+         [files.red]\nkind = \"ftps\"\nserver = \"192.168.50.25\"\nuser = \"relay\"\npassword_file = \"reports.password\"\n\
+         path = \"/incoming\"\n",
         514
     );
     assert_eq!(site, parse_text(&minimal).unwrap().site);
@@ -362,7 +366,18 @@ fn the_reference_file_has_every_key() {
     assert_eq!(site.link.fec.protection, Protection::Share { repair: 0.1, repair_min: 2 });
     assert_eq!(site.link.burst_bytes, 65_536);
     // An unknown key's remedy lists the keys of its table: each must stand in the reference.
-    let tables = ["[link]", "[link.blue]", "[link.fec]", "[link.return]", "[blue]", "[red]", "[[stream]]"];
+    let tables = [
+        "[link]",
+        "[link.blue]",
+        "[link.fec]",
+        "[link.return]",
+        "[blue]",
+        "[red]",
+        "[[stream]]",
+        "[[files]]",
+        "[files.blue]",
+        "[files.red]",
+    ];
     for table in tables {
         let asked = text.replacen(&format!("{table}\n"), &format!("{table}\nzzzzzzzzzzzz = 1\n"), 1);
         let found = errors(&asked);

@@ -57,7 +57,7 @@ fn wrong_kind(value: &DeValue<'_>, wanted: &str, example: &str) -> Fault {
     )
 }
 
-fn text_of<'v>(value: &'v DeValue<'_>, wanted: &str, example: &str) -> Read<&'v str> {
+pub(super) fn text_of<'v>(value: &'v DeValue<'_>, wanted: &str, example: &str) -> Read<&'v str> {
     value.as_str().ok_or_else(|| wrong_kind(value, wanted, example))
 }
 

@@ -27,6 +27,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::{Buf as _, Bytes};
 
 use super::endpoint::Attributes;
+use super::manifest::MANIFEST_BYTES_MAX;
 use super::name::{FileName, NAME_BYTES_MAX, NameFault};
 
 const HEAD_MAGIC: [u8; 4] = *b"rlyf";
@@ -84,7 +85,7 @@ pub enum FrameFault {
     /// Of another version of the relay.
     #[error("the file's head is of version {0}, this relay knows {VERSION}")]
     Version(u8),
-    /// A length, flag, kind, time or mode of the head cannot be.
+    /// A length, flag, kind, time or mode of the head cannot be, or a manifest is larger than [`MANIFEST_BYTES_MAX`].
     #[error("the file's head is malformed")]
     Malformed,
     /// The name leads out of its place, or no system could hold it.
@@ -153,7 +154,10 @@ impl Head {
             modified: modified(fixed[6] & FLAG_MODIFIED != 0, seconds, nanos)?,
             mode: mode_of(fixed[6] & FLAG_MODE != 0, mode)?,
         };
-        if fixed[6] & !(FLAG_MODIFIED | FLAG_MODE) != 0 || fixed[7] != 0 {
+        let unknown = fixed[6] & !(FLAG_MODIFIED | FLAG_MODE) != 0 || fixed[7] != 0;
+        // A manifest is held in memory, a file is not.
+        let endless = kind == Kind::Manifest && size_bytes > MANIFEST_BYTES_MAX as u64;
+        if unknown || endless {
             return Err(FrameFault::Malformed);
         }
         Ok(Self { file, kind, name: FileName::new(name)?, attributes })

@@ -102,7 +102,7 @@ pub struct Place {
     pub host_key: Option<String>,
     /// The SMB share.
     pub share: String,
-    /// The folder on the server or in the share; absolute for a folder of this host.
+    /// The folder on the server or in the share, empty for where the login ends; absolute for a folder of this host.
     pub path: String,
     /// FTPS: the certificates to trust (PEM) instead of the system's.
     pub ca_file: Option<PathBuf>,

@@ -114,6 +114,18 @@ fn what_is_no_file_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_manifest_is_bounded_and_a_file_is_not() {
+    let of = |kind, size_bytes| {
+        let attributes = Attributes { size_bytes, ..Attributes::default() };
+        parsed(&Head { kind, attributes, ..head() }.to_wire(), 100).map(|pieces| pieces.len())
+    };
+    let most = MANIFEST_BYTES_MAX as u64;
+    assert_eq!(of(Kind::Manifest, most), Ok(1));
+    assert_eq!(of(Kind::Manifest, most + 1), Err(FrameFault::Malformed));
+    assert_eq!(of(Kind::File, u64::MAX), Ok(1));
+}
+
+#[test]
 fn a_wrong_beginning_is_refused_at_its_first_byte() {
     let mut parser = Parser::new();
     assert_eq!(parser.push(Bytes::from_static(b"G")).map(Iterator::count), Err(FrameFault::NoHead));

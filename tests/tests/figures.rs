@@ -11,6 +11,8 @@
 
 #[path = "figures/delivery.rs"]
 mod delivery;
+#[path = "figures/files.rs"]
+mod files;
 #[path = "figures/latency.rs"]
 mod latency;
 #[path = "figures/rate.rs"]

@@ -10,6 +10,8 @@
 mod contract;
 #[path = "endpoints/passwords.rs"]
 mod passwords;
+#[path = "endpoints/rate.rs"]
+mod rate;
 #[path = "endpoints/sftp.rs"]
 mod sftp;
 #[path = "endpoints/smb.rs"]

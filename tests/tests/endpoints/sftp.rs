@@ -13,6 +13,7 @@ use relay::files::{FileName, Trouble};
 
 use crate::contract::{ODD_NAMES, Subject};
 use crate::passwords;
+use crate::rate;
 use crate::stage::Stage;
 
 const PORT: u16 = 22;
@@ -91,6 +92,13 @@ fn with_key(ground: &Ground, key: PathBuf) -> Place {
 }
 
 contract!(stage);
+
+#[test]
+#[ignore = "a measurement"]
+fn rate() {
+    require_root!();
+    stage().run(rate::print);
+}
 
 #[test]
 fn without_a_host_key_the_one_seen_is_told() {

@@ -13,6 +13,7 @@ use relay::files::{FileName, Trouble};
 
 use crate::contract::{ODD_NAMES, Subject};
 use crate::passwords;
+use crate::rate;
 use crate::stage::Stage;
 
 const PORT: u16 = 445;
@@ -75,6 +76,13 @@ fn stage() -> Stage {
 }
 
 contract!(stage);
+
+#[test]
+#[ignore = "a measurement"]
+fn rate() {
+    require_root!();
+    stage().run(rate::print);
+}
 
 #[test]
 fn a_missing_share_is_missing() {

@@ -12,6 +12,7 @@ use relay::files::endpoint::connect;
 use relay::files::{FileName, Trouble};
 
 use crate::contract::{ODD_NAMES, Subject};
+use crate::idle;
 use crate::passwords;
 use crate::rate;
 use crate::stage::Stage;
@@ -92,6 +93,12 @@ fn with_key(ground: &Ground, key: PathBuf) -> Place {
 }
 
 contract!(stage);
+
+#[test]
+fn a_dropped_connection_is_closed() {
+    require_root!();
+    stage().run(idle::a_dropped_connection_is_closed);
+}
 
 #[test]
 #[ignore = "a measurement"]

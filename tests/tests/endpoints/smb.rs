@@ -12,6 +12,7 @@ use relay::files::endpoint::connect;
 use relay::files::{FileName, Trouble};
 
 use crate::contract::{ODD_NAMES, Subject};
+use crate::idle;
 use crate::passwords;
 use crate::rate;
 use crate::stage::Stage;
@@ -76,6 +77,12 @@ fn stage() -> Stage {
 }
 
 contract!(stage);
+
+#[test]
+fn a_dropped_connection_is_closed() {
+    require_root!();
+    stage().run(idle::a_dropped_connection_is_closed);
+}
 
 #[test]
 #[ignore = "a measurement"]

@@ -8,8 +8,12 @@
 #[path = "endpoints/contract.rs"]
 #[macro_use]
 mod contract;
+#[path = "endpoints/idle.rs"]
+mod idle;
 #[path = "endpoints/passwords.rs"]
 mod passwords;
+#[path = "endpoints/rate.rs"]
+mod rate;
 #[path = "endpoints/sftp.rs"]
 mod sftp;
 #[path = "endpoints/smb.rs"]

@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 pub const FILTER_VARIABLE: &str = "RELAY_LOG";
 /// What is logged without it.
 const DEFAULT_FILTER: &str = "info";
+/// Libraries that log what their errors say too, and much else of every connection. Who names one gets it.
+const QUIET: &str = "russh=error,smb2=error";
 
 /// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +55,7 @@ pub fn start() -> Result<(), LoggingError> {
 
 fn parse_filter(given: &str) -> Result<EnvFilter, LoggingError> {
     let filter = if given.trim().is_empty() { DEFAULT_FILTER } else { given };
-    EnvFilter::try_new(filter)
+    EnvFilter::try_new(format!("{QUIET},{filter}"))
         .map_err(|error| LoggingError::Filter { filter: given.escape_debug().to_string(), cause: error.to_string() })
 }
 
@@ -131,7 +133,16 @@ mod tests {
     fn a_bad_filter_is_named_with_the_remedy() {
         let error = parse_filter("relay=loud").unwrap_err().to_string();
         assert!(error.contains("relay=loud") && error.contains("info"), "{error}");
-        assert_eq!(parse_filter("").unwrap().to_string(), "info");
-        assert_eq!(parse_filter("warn").unwrap().to_string(), "warn");
+        assert_eq!(directives(""), ["info", "russh=error", "smb2=error"]);
+        assert_eq!(directives("warn"), ["russh=error", "smb2=error", "warn"]);
+        assert_eq!(directives("warn,russh=debug"), ["russh=debug", "smb2=error", "warn"]);
+    }
+
+    /// What a filter consists of, sorted.
+    fn directives(given: &str) -> Vec<String> {
+        let filter = parse_filter(given).unwrap().to_string();
+        let mut directives: Vec<String> = filter.split(',').map(str::to_owned).collect();
+        directives.sort();
+        directives
     }
 }

@@ -41,7 +41,7 @@ impl Samba {
     }
 }
 
-/// Links are not followed: a client of SMB cannot tell them from files.
+/// Links are not followed, and sockets not shown: a client of SMB cannot tell either from files.
 fn configuration(state: &Path, port: u16) -> String {
     let folders: String =
         ["private dir", "lock directory", "state directory", "cache directory", "pid directory", "ncalrpc dir"]
@@ -63,6 +63,7 @@ fn configuration(state: &Path, port: u16) -> String {
          server min protocol = SMB2\n\
          map to guest = never\n\
          follow symlinks = no\n\
+         hide special files = yes\n\
          create mask = 0644\n\
          {shares}",
         state = state.display()

@@ -12,7 +12,9 @@ use relay::files::endpoint::connect;
 use relay::files::{FileName, Trouble};
 
 use crate::contract::{ODD_NAMES, Subject};
+use crate::idle;
 use crate::passwords;
+use crate::rate;
 use crate::stage::Stage;
 
 const PORT: u16 = 22;
@@ -91,6 +93,19 @@ fn with_key(ground: &Ground, key: PathBuf) -> Place {
 }
 
 contract!(stage);
+
+#[test]
+fn a_dropped_connection_is_closed() {
+    require_root!();
+    stage().run(idle::a_dropped_connection_is_closed);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn rate() {
+    require_root!();
+    stage().run(rate::print);
+}
 
 #[test]
 fn without_a_host_key_the_one_seen_is_told() {

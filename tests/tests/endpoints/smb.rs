@@ -12,7 +12,9 @@ use relay::files::endpoint::connect;
 use relay::files::{FileName, Trouble};
 
 use crate::contract::{ODD_NAMES, Subject};
+use crate::idle;
 use crate::passwords;
+use crate::rate;
 use crate::stage::Stage;
 
 const PORT: u16 = 445;
@@ -75,6 +77,19 @@ fn stage() -> Stage {
 }
 
 contract!(stage);
+
+#[test]
+fn a_dropped_connection_is_closed() {
+    require_root!();
+    stage().run(idle::a_dropped_connection_is_closed);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn rate() {
+    require_root!();
+    stage().run(rate::print);
+}
 
 #[test]
 fn a_missing_share_is_missing() {

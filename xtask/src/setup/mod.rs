@@ -7,7 +7,7 @@
 //! rustup     clippy, rustfmt                      the checks
 //! toolchain  rustc-web | nightly with rust-src    a core library for BPF
 //! linker     llvm-N-dev, then bpf-linker          N is the LLVM of that toolchain's rustc
-//! servers    rsyslog, mariadb, nginx, curl, ...   real applications that the tests send through the relay
+//! servers    rsyslog, mariadb, samba, ...         real applications that the tests send through the relay
 //! ```
 
 mod apt;
@@ -41,17 +41,19 @@ const DEBIAN_PACKAGES: [Package; 2] = [
 ];
 
 /// Real applications for the tests. Their services stay off: the tests start the programs themselves.
-const APPLICATIONS: [Package; 6] = [
+const APPLICATIONS: [Package; 8] = [
     Package { name: "rsyslog", why: "the tests send its messages one way" },
     Package { name: "mariadb-server", why: "the tests fill and read a database through the relay" },
     Package { name: "mariadb-client", why: "its clients" },
     Package { name: "nginx-light", why: "the tests fetch a file by HTTPS through the relay" },
     Package { name: "curl", why: "fetches it" },
     Package { name: "openssl", why: "makes the certificate" },
+    Package { name: "openssh-server", why: "the tests read and store files on it by SFTP" },
+    Package { name: "samba", why: "the tests read and store files on it by SMB" },
 ];
 
 /// The systemd services that those bring.
-const APPLICATION_UNITS: [&str; 3] = ["rsyslog", "mariadb", "nginx"];
+const APPLICATION_UNITS: [&str; 7] = ["rsyslog", "mariadb", "nginx", "ssh", "smbd", "nmbd", "samba-ad-dc"];
 
 /// Options of `setup`.
 #[derive(Args)]

@@ -239,7 +239,11 @@ impl Endpoint for SftpEndpoint {
                 Err(EndpointError::new(Trouble::Other, format_args!("{what} {}", self.at), why))
             }
             Ok(_) => Ok(()),
-            Err(fault) => Err(self.error(what, fault).await),
+            Err(fault) => {
+                self.open = Open::Upload(name, upload);
+                let error = self.error(what, fault).await;
+                self.close().await.map_or_else(Err, |()| Err(error))
+            }
         }
     }
 

@@ -41,6 +41,11 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// The program itself.
+    pub(super) fn child(&self) -> &Child {
+        &self.child
+    }
+
     /// What it wrote so far.
     pub fn log(&self) -> &Log {
         self.child.log()

@@ -1,5 +1,8 @@
 //! Connecting to a place, whatever kind it is.
 
+use zeroize::Zeroizing;
+
+use super::ftp::FtpEndpoint;
 use super::{Endpoint, EndpointError, Trouble};
 use crate::config::{Place, PlaceKind};
 
@@ -10,9 +13,23 @@ use crate::config::{Place, PlaceKind};
 /// # Errors
 /// The place cannot be reached, does not let us in, or has no such folder.
 pub async fn connect(place: &Place) -> Result<Box<dyn Endpoint>, EndpointError> {
+    let password = password(place).await?;
+    let password = password.as_ref().map(|password| password.as_str());
     match place.kind {
-        PlaceKind::Dir | PlaceKind::Ftp | PlaceKind::Ftps | PlaceKind::Smb | PlaceKind::Sftp => Err(
-            EndpointError::new(Trouble::Other, format_args!("use a place of kind {}", place.kind.name()), "not built"),
-        ),
+        PlaceKind::Ftp | PlaceKind::Ftps => Ok(Box::new(FtpEndpoint::connect(place, password).await?)),
+        PlaceKind::Dir | PlaceKind::Smb | PlaceKind::Sftp => Err(EndpointError::new(
+            Trouble::Other,
+            format_args!("use a place of kind {}", place.kind.name()),
+            "not built",
+        )),
     }
+}
+
+/// The first line of `password_file`; `None` where there is no such file to be read.
+async fn password(place: &Place) -> Result<Option<Zeroizing<String>>, EndpointError> {
+    let Some(path) = &place.password_file else { return Ok(None) };
+    let text = tokio::fs::read_to_string(path).await.map(Zeroizing::new).map_err(|error| {
+        EndpointError::new(Trouble::Login, format_args!("read password_file {}", path.display()), error)
+    })?;
+    Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
 }

@@ -19,7 +19,7 @@ pub async fn an_empty_place_has_no_files(subject: &Subject) {
 }
 
 pub async fn files_are_listed_with_their_folders(subject: &Subject) {
-    let files = ["a", "b.txt", "deep/er/still/c", "deep/d", "other/e"].map(name);
+    let files = ["a", "b.txt", "deep/d", "deep/er/still/c", "other/e"].map(name);
     for (number, file) in files.iter().enumerate() {
         put(subject, file, &content(number * 1000, number as u32));
     }

@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use super::ftp::FtpEndpoint;
 use super::local::LocalEndpoint;
 use super::sftp::SftpEndpoint;
 use super::smb::SmbEndpoint;
@@ -17,16 +18,12 @@ use crate::config::{Place, PlaceKind};
 pub async fn connect(place: &Place) -> Result<Box<dyn Endpoint>, EndpointError> {
     let password = password(place).await?;
     let password = password.as_ref().map(|password| password.as_str());
-    match place.kind {
-        PlaceKind::Smb => Ok(Box::new(SmbEndpoint::connect(place, password).await?)),
-        PlaceKind::Sftp => Ok(Box::new(SftpEndpoint::connect(place, password).await?)),
-        PlaceKind::Dir => Ok(Box::new(LocalEndpoint::open_place(&place.path).await?)),
-        PlaceKind::Ftp | PlaceKind::Ftps => Err(EndpointError::new(
-            Trouble::Other,
-            format_args!("use a place of kind {}", place.kind.name()),
-            "not built",
-        )),
-    }
+    Ok(match place.kind {
+        PlaceKind::Dir => Box::new(LocalEndpoint::open_place(&place.path).await?),
+        PlaceKind::Ftp | PlaceKind::Ftps => Box::new(FtpEndpoint::connect(place, password).await?),
+        PlaceKind::Smb => Box::new(SmbEndpoint::connect(place, password).await?),
+        PlaceKind::Sftp => Box::new(SftpEndpoint::connect(place, password).await?),
+    })
 }
 
 /// The first line of `password_file`; `None` where there is no such file to be read.

@@ -3,6 +3,7 @@
 //! An [`Endpoint`] is one connection, which has one file open at a time; who wants several at a time connects several times.
 
 mod connect;
+mod ftp;
 mod local;
 mod sftp;
 mod smb;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::pacer::{Pacer, Rate};
 use super::{Nanos, TxPort};
-use crate::wire::{FRAME_OVERHEAD, HEADER_LEN, Header, Kind, PACKET_NUMBER_MAX, Position, Sealer};
+use crate::wire::{FRAME_OVERHEAD, Header, Kind, PACKET_NUMBER_MAX, Position, Sealer};
 
 /// A paced link takes no more records while what waits for it needs longer than this: heartbeats wait as long, and RED
 /// must not take BLUE for silent, and BLUE's last frames must leave while it stops.
@@ -64,21 +64,21 @@ impl<P: TxPort> Emitter<P> {
         self.pacer = rate.map(Pacer::new);
     }
 
-    /// Seals a frame around the symbol that `fill` writes (it returns the symbol's length) and lets it leave.
-    pub(super) fn emit(&mut self, now: Nanos, position: Position, kind: Kind, fill: impl FnOnce(&mut [u8]) -> usize) {
+    /// Seals a frame around `symbol` and lets it leave.
+    pub(super) fn emit(&mut self, now: Nanos, position: Position, kind: Kind, symbol: &[u8]) {
         // A number used twice would be a nonce used twice: at the end of the numbers nothing more may leave.
         let frame = if self.packet_number > PACKET_NUMBER_MAX { None } else { self.port.take() };
         let Some(mut frame) = frame else {
             self.counters.tx_full += 1;
             return;
         };
-        let bytes = self.port.bytes(&mut frame);
-        let len = FRAME_OVERHEAD + fill(&mut bytes[HEADER_LEN..]);
+        let len = FRAME_OVERHEAD + symbol.len();
+        let bytes = &mut self.port.bytes(&mut frame)[..len];
         // Sealing and epoch are filled in by the sealer.
         let header =
             Header { sealed: false, epoch: 0, lane: self.lane, packet_number: self.packet_number, position, kind };
         self.packet_number += 1;
-        self.sealer.seal(&header, &mut bytes[..len]);
+        self.sealer.seal(&header, symbol, bytes);
         match kind {
             Kind::Source { .. } => self.counters.source_frames += 1,
             Kind::Repair { .. } => self.counters.repair_frames += 1,
@@ -150,7 +150,7 @@ mod tests {
         let mut emitter = Emitter::new(MemoryLink::new(600, 10, Faults::default(), 1), sealer, 0, None);
         emitter.packet_number = PACKET_NUMBER_MAX;
         for _ in 0..3 {
-            emitter.emit(0, Position::default(), Kind::Heartbeat, |_| 16);
+            emitter.emit(0, Position::default(), Kind::Heartbeat, &[0; 16]);
         }
         assert_eq!(
             (emitter.counters.heartbeats, emitter.counters.tx_full),

@@ -9,8 +9,8 @@ use super::pacer::Rate;
 use super::{Nanos, SenderCounters, TxPort};
 use crate::fec::{Encoder, RepairTable, Scheme};
 use crate::wire::{
-    Direction, Heartbeat, HeartbeatEntry, Kind, LinkKey, Position, RECORD_LEN, RecordHead, STREAM_ENTRIES_MAX, Sealer,
-    table_digest,
+    Direction, HEARTBEAT_LEN_MAX, Heartbeat, HeartbeatEntry, Kind, LinkKey, Position, RECORD_LEN, RecordHead,
+    STREAM_ENTRIES_MAX, Sealer, table_digest,
 };
 
 /// What is due but finds no room in the port is tried again after this long: a few frames' time at 1 Gbit/s.
@@ -240,6 +240,7 @@ impl<P: TxPort> Sender<P> {
         self.heartbeat_at = now + self.config.heartbeat_ns;
         let period_ms = (self.config.heartbeat_ns / 1_000_000).clamp(1, u64::from(u16::MAX)) as u16;
         let mut entries = [HeartbeatEntry::default(); STREAM_ENTRIES_MAX];
+        let mut body = [0; HEARTBEAT_LEN_MAX];
         let mut active = self.channels.iter().filter(|outgoing| outgoing.is_announced());
         loop {
             let mut count = 0;
@@ -248,9 +249,8 @@ impl<P: TxPort> Sender<P> {
                 count += 1;
             }
             let (stopping, digest) = (self.stopping, self.digest);
-            self.emitter.emit(now, Position::default(), Kind::Heartbeat, |to| {
-                Heartbeat::write(period_ms, stopping, digest, &entries[..count], to)
-            });
+            let len = Heartbeat::write(period_ms, stopping, digest, &entries[..count], &mut body);
+            self.emitter.emit(now, Position::default(), Kind::Heartbeat, &body[..len]);
             if count < STREAM_ENTRIES_MAX {
                 break;
             }
@@ -337,11 +337,7 @@ impl<P: TxPort> Sender<P> {
         }
         let position = Position { channel: outgoing.config.channel, block: outgoing.block, symbol: outgoing.symbols };
         let kind = Kind::Source { first_record: outgoing.first_record, previous_k: outgoing.previous_k };
-        let symbol = outgoing.open_symbol();
-        self.emitter.emit(now, position, kind, |to| {
-            to[..symbol.len()].copy_from_slice(symbol);
-            symbol.len()
-        });
+        self.emitter.emit(now, position, kind, outgoing.open_symbol());
         outgoing.next_symbol();
     }
 
@@ -363,10 +359,7 @@ impl<P: TxPort> Sender<P> {
             let source = outgoing.source_block();
             let kind = Kind::Repair { k, symbol_bytes: source.symbol_bytes, repair, scheme: code as u8 };
             self.encoder.encode(code, source, repair, |symbol, bytes| {
-                self.emitter.emit(now, Position { channel, block, symbol }, kind, |to| {
-                    to[..bytes.len()].copy_from_slice(bytes);
-                    bytes.len()
-                });
+                self.emitter.emit(now, Position { channel, block, symbol }, kind, bytes);
             });
         }
         outgoing.next_block();

@@ -93,6 +93,7 @@ impl Block {
     }
 
     /// Keeps the source symbol that has landed in the pool with `len` bytes.
+    #[inline]
     pub(super) fn store_source(&mut self, pool: &mut Pool, index: u16, len: u16, first_record: Option<u16>) -> Stored {
         if self.k.is_some_and(|k| index >= k) {
             return Stored::Contradiction;
@@ -167,6 +168,7 @@ impl Block {
         }
     }
 
+    #[inline]
     fn insert(&mut self, index: u16, symbol: Symbol) {
         let index = usize::from(index);
         if index == self.source.len() {

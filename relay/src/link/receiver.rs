@@ -26,7 +26,7 @@ pub struct ReceiverChannel {
 }
 
 /// A receiver's settings.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ReceiverConfig {
     /// The link's key.
     pub key: LinkKey,

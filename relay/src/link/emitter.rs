@@ -34,6 +34,8 @@ pub(super) struct Emitter<P: TxPort> {
     lane: u16,
     packet_number: u64,
     pacer: Option<Pacer>,
+    /// When the first of `staged` may leave, if that is settled already.
+    turn_at: Option<Nanos>,
     /// Sealed frames that may not leave yet.
     staged: VecDeque<(P::Frame, usize)>,
     /// Their bytes, with the headers around them.
@@ -52,6 +54,7 @@ impl<P: TxPort> Emitter<P> {
             lane,
             packet_number: 0,
             pacer: rate.map(Pacer::new),
+            turn_at: None,
             staged,
             staged_bytes: 0,
             unkicked: false,
@@ -59,9 +62,10 @@ impl<P: TxPort> Emitter<P> {
         }
     }
 
-    /// Paces what leaves from now on at `rate`, beginning with a full bucket.
-    pub(super) fn set_rate(&mut self, rate: Option<Rate>) {
-        self.pacer = rate.map(Pacer::new);
+    /// Paces what leaves from now on.
+    pub(super) fn set_pacer(&mut self, pacer: Option<Pacer>) {
+        self.pacer = pacer;
+        self.turn_at = None;
     }
 
     /// Seals a frame around `symbol` and lets it leave.
@@ -96,22 +100,31 @@ impl<P: TxPort> Emitter<P> {
     pub(super) fn release(&mut self, now: Nanos) -> Option<Nanos> {
         let overhead = self.port.overhead_bytes();
         while let Some((frame, len)) = self.staged.pop_front() {
-            let ready_at = self.pacer.as_ref().map_or(now, |pacer| pacer.ready_at(len + overhead));
-            if ready_at > now {
+            let turn_at = self.turn(now, len + overhead);
+            if turn_at > now {
                 self.staged.push_front((frame, len));
-                return Some(ready_at);
+                self.turn_at = Some(turn_at);
+                return Some(turn_at);
             }
             if let Err(frame) = self.port.submit(frame, len) {
                 self.staged.push_front((frame, len));
+                self.turn_at = Some(turn_at);
                 return Some(now);
             }
             self.unkicked = true;
             self.staged_bytes -= len + overhead;
-            if let Some(pacer) = &mut self.pacer {
-                pacer.spend(now, len + overhead);
-            }
         }
         None
+    }
+
+    /// When the next frame, of `bytes`, may leave.
+    fn turn(&mut self, now: Nanos, bytes: usize) -> Nanos {
+        let Some(pacer) = &self.pacer else { return now };
+        let Some(turn_at) = self.turn_at.take() else { return pacer.reserve(now, bytes) };
+        if turn_at <= now {
+            pacer.leaves_late(now, bytes);
+        }
+        turn_at
     }
 
     /// Makes sure that the port sends what it was given. True: not all of it has left yet.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::emitter::Emitter;
 use super::outgoing::{Outgoing, Placement};
-use super::pacer::Rate;
+use super::pacer::{Pacer, Rate};
 use super::{Nanos, SenderCounters, TxPort};
 use crate::fec::{Encoder, RepairTable, Scheme};
 use crate::wire::{
@@ -50,7 +50,7 @@ pub struct SenderConfig {
     pub symbol_bytes: u16,
     /// Heartbeat period.
     pub heartbeat_ns: Nanos,
-    /// Pacing of the link.
+    /// Pacing of a link that has this lane only; for lanes that share one see [`Sender::share_rate`].
     pub rate: Option<Rate>,
 }
 
@@ -281,7 +281,12 @@ impl<P: TxPort> Sender<P> {
 
     /// Paces what leaves from now on at `rate`, beginning with a full burst.
     pub fn set_rate(&mut self, rate: Option<Rate>) {
-        self.emitter.set_rate(rate);
+        self.emitter.set_pacer(rate.map(Pacer::new));
+    }
+
+    /// Paces what leaves from now on by a bucket that other lanes draw from as well.
+    pub fn share_rate(&mut self, pacer: Pacer) {
+        self.emitter.set_pacer(Some(pacer));
     }
 
     /// Frames that wait for the link's rate.

@@ -152,7 +152,8 @@ impl Opener {
     }
 
     /// Reads the header and refuses what needs no cipher to be refused.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for `Header::read`")]
+    #[inline(always)]
     pub fn peek(&self, frame: &[u8]) -> Result<Header, OpenError> {
         let header = Header::read(frame)?;
         match (header.sealed, self.link_key.is_sealed()) {

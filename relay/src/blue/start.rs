@@ -21,7 +21,7 @@ use crate::host::{
 };
 use crate::lane::{SendingLane, SendingOrder};
 use crate::link::socket::SocketTx;
-use crate::link::{Rate, Sender, SenderConfig, TxPort};
+use crate::link::{Pacer, Rate, Sender, SenderConfig, TxPort};
 use crate::steer::{BlueIngress, IngressOptions};
 use crate::tcp::{Carries, FeedSender, Memory, feed};
 use crate::telemetry::counters::{LinkName, SendCounters};
@@ -30,13 +30,17 @@ use crate::wire::{Direction, LinkKey};
 use crate::xsk::interface::{self, InterfaceInfo};
 use crate::xsk::{RxConfig, RxSocket};
 
+/// Ethernet header around the link's IP packets, bytes.
+const ETHERNET_LEN: u32 = 14;
+
 /// What all lanes have in common.
 struct Common {
     site: Site,
     epoch: u32,
     key: LinkKey,
-    /// Of each lane.
-    rate: Option<Rate>,
+    /// Of all lanes together.
+    pacer: Option<Pacer>,
+    lanes: usize,
     clock: Clock,
     table: Arc<Table>,
     counters: Arc<SendCounters>,
@@ -56,8 +60,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
     let (notices, notices_here) = bounded(NOTICES_MAX);
     let epoch = next_epoch(&site.blue.state_dir, Direction::Forward)?;
     quiet(&site.link.blue.interface);
-    let rate = lane_rate(&site.link, lanes);
-    let common = Common { epoch, key, rate, clock: Clock::default(), table, counters, notices, site };
+    let pacer = pacer(&site.link, lanes);
+    let common = Common { epoch, key, pacer, lanes, clock: Clock::default(), table, counters, notices, site };
     let returns =
         return_link::start(&common.site, &common.key, common.clock, &common.table, return_counters, &common.notices)?;
     let windows = returns.as_ref().map(|returns| Arc::clone(&returns.windows)).unwrap_or_default();
@@ -205,8 +209,9 @@ where
     P::Frame: Send,
 {
     let link = &common.site.link;
-    let (feed_sender, feed) =
-        feed(Carries::Everything, common.rate.map(|rate| rate.bits_per_second)).context("cannot make a lane's feed")?;
+    // As if every lane were busy: one that is alone empties its queue the sooner.
+    let lane_bps = link.rate_bps.map(|rate_bps| rate_bps / common.lanes as u64);
+    let (feed_sender, feed) = feed(Carries::Everything, lane_bps).context("cannot make a lane's feed")?;
     // There before the lane runs: its first heartbeat tells of the table.
     let table = order(&common.table);
     lanes.spawn(Some(table), |lane, mailbox, shared, ready| {
@@ -217,14 +222,18 @@ where
             key: common.key.clone(),
             symbol_bytes: tx.symbol_bytes,
             heartbeat_ns: link.heartbeat.as_nanos() as u64,
-            rate: common.rate,
+            rate: None,
         };
+        let mut sender = Sender::new(config, tx.port);
+        if let Some(pacer) = &common.pacer {
+            sender.share_rate(pacer.clone());
+        }
         let table = Arc::clone(&common.table);
         let udp = UdpIngress::new(lane, table, Arc::clone(&shared), common.notices.clone());
         let lane = SendingLane {
             number: lane,
             clock: common.clock,
-            sender: Sender::new(config, tx.port),
+            sender,
             source: Source { ingress, udp, feed, shared },
             mailbox,
             counters: common.counters.link(),
@@ -236,11 +245,10 @@ where
     Ok(feed_sender)
 }
 
-/// A lane's part of the link's rate and burst: lanes know nothing of one another, and together may not exceed them.
-fn lane_rate(link: &Link, lanes: usize) -> Option<Rate> {
-    let lanes = lanes.max(1) as u64;
-    let burst_bytes = (u64::from(link.burst_bytes) / lanes).max(u64::from(link.mtu)) as u32;
-    Some(Rate { bits_per_second: (link.rate_bps? / lanes).max(1), burst_bytes })
+/// What all lanes together may not exceed.
+fn pacer(link: &Link, lanes: usize) -> Option<Pacer> {
+    let rate = Rate { bits_per_second: link.rate_bps?, burst_bytes: link.burst_bytes };
+    Some(Pacer::shared(rate, lanes, u32::from(link.mtu) + ETHERNET_LEN))
 }
 
 fn order(table: &Arc<Table>) -> SendingOrder<Table> {

@@ -37,6 +37,7 @@ pub use site::{
     Driver, Encapsulation, Endpoint, Fec, Host, Impersonate, LEAST_ROOM_BYTES, Link, Network, Protection, ReturnLink,
     ReturnMode, Role, Scheme, Site, Stream, StreamKind, Syslog, Unmatched,
 };
+pub use tables::default_burst_bytes;
 pub use text::{probability_of, rate_of};
 
 use key::KeyError;

@@ -358,6 +358,18 @@ fn the_reference_file_has_the_defaults() {
     assert_eq!(site, parse_text(&minimal).unwrap().site);
 }
 
+/// What a host may be late by is time, not bytes.
+#[test]
+fn a_burst_that_is_not_given_follows_the_rate() {
+    let burst_of = |rate: &str| {
+        let text = format!("[link]\nrate = \"{rate}\"\n{}", include_str!("../../../config/minimal.toml"));
+        parse_text(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}")).site.link.burst_bytes
+    };
+    assert_eq!(burst_of("10Mbit/s"), 64 << 10);
+    assert_eq!(burst_of("1Gbit/s"), 625_000);
+    assert_eq!(burst_of("100Gbit/s"), 1 << 20);
+}
+
 #[test]
 fn the_reference_file_has_every_key() {
     let text = reference_with_options();

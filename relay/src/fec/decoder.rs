@@ -3,6 +3,7 @@
 use raptorq::{EncodingPacket, ObjectTransmissionInformation, PayloadId, SourceBlockDecoder};
 use reed_solomon_simd::ReedSolomonDecoder;
 
+use super::erasures::Erasures;
 use super::solve::Solver;
 use super::{Code, raptorq_k};
 
@@ -23,6 +24,7 @@ pub struct Geometry {
 #[derive(Default)]
 pub struct Decoder {
     solver: Solver,
+    erasures: Erasures,
     reed_solomon: Option<ReedSolomonDecoder>,
     padded: Vec<u8>,
 }
@@ -53,17 +55,21 @@ impl Decoder {
         }
         match geometry.code {
             Code::Repetition if geometry.k != 1 => false,
-            Code::Repetition => repair.clone().next().is_some_and(|(_, symbol)| {
-                if source.clone().next().is_none() {
+            Code::Repetition => {
+                // One came: the source symbol, or what repeats it.
+                if let (None, Some((_, symbol))) = (source.clone().next(), repair.clone().next()) {
                     restored(0, symbol);
                 }
                 true
-            }),
+            }
             Code::RaptorQ => {
                 self.solver.solve(geometry, source.clone(), repair.clone(), &mut restored)
                     || raptorq(geometry, source, repair, restored)
             }
-            Code::ReedSolomon => self.reed_solomon(geometry, source, repair, restored).is_some(),
+            Code::ReedSolomon => {
+                let solved = self.erasures.solve(geometry, source.clone(), repair.clone(), &mut restored);
+                solved.or_else(|| self.reed_solomon(geometry, source, repair, restored)).is_some()
+            }
         }
     }
 

@@ -7,6 +7,8 @@
 mod combine;
 mod decoder;
 mod encoder;
+mod erasures;
+mod matrix;
 mod protect;
 mod solve;
 

@@ -14,6 +14,7 @@
 use raptorq::SourceBlockEncodingPlan;
 
 use super::combine::{self, REPAIR_MAX};
+use super::matrix::{Element, invert};
 use super::{EXACT_PLANS_MAX, Geometry, SourceBlock};
 
 /// Restores a few symbols. One per lane.
@@ -52,9 +53,10 @@ impl Solver {
         let equations: Vec<u8> = repair.iter().flat_map(|(index, _)| row(*index)).copied().collect();
         let mut matrix = Vec::with_capacity(self.lost.len() * self.lost.len());
         for equation in equations.chunks_exact(usize::from(geometry.k)) {
-            matrix.extend(self.lost.iter().map(|j| equation[usize::from(*j)]));
+            matrix.extend(self.lost.iter().map(|j| Gf256(equation[usize::from(*j)])));
         }
         let Some(inverse) = invert(&matrix, self.lost.len()) else { return false };
+        let inverse: Vec<u8> = inverse.iter().map(|factor| factor.0).collect();
         let packed = SourceBlock { data: &self.packed, ..block };
         let stride = combine::sums(packed, &equations, &mut self.sums);
         for (sum, (_, symbol)) in self.sums.chunks_exact_mut(stride).zip(&repair) {
@@ -91,34 +93,27 @@ fn rows_of(all: &mut Vec<Option<Box<[u8]>>>, k: u16) -> &[u8] {
     all[place].get_or_insert_with(|| combine::rows(&SourceBlockEncodingPlan::generate(k), k))
 }
 
-/// The inverse of an `n` x `n` matrix over GF(256), row by row (Gauss-Jordan); `None` if it has none.
-fn invert(matrix: &[u8], n: usize) -> Option<Vec<u8>> {
-    let width = 2 * n;
-    let mut work = vec![0; n * width];
-    for (row, from) in work.chunks_exact_mut(width).zip(matrix.chunks_exact(n)) {
-        row[..n].copy_from_slice(from);
-    }
-    (0..n).for_each(|at| work[at * width + n + at] = 1);
-    for at in 0..n {
-        let pivot = (at..n).find(|row| work[row * width + at] != 0)?;
-        let mut row: Vec<u8> = work[pivot * width..][..width].to_vec();
-        work.copy_within(at * width..(at + 1) * width, pivot * width);
-        let factor = reciprocal(row[at]);
-        for value in &mut row {
-            *value = combine::multiply(*value, factor);
-        }
-        for other in work.chunks_exact_mut(width) {
-            let factor = other[at];
-            other.iter_mut().zip(&row).for_each(|(value, of)| *value ^= combine::multiply(*of, factor));
-        }
-        work[at * width..][..width].copy_from_slice(&row);
-    }
-    Some(work.chunks_exact(width).flat_map(|row| row[n..].to_vec()).collect())
-}
+/// An element of GF(256) as RFC 6330 has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gf256(u8);
 
-/// 1 / `value`, which is not 0: its 254th power, since the 255th is 1.
-fn reciprocal(value: u8) -> u8 {
-    (1..254).fold(value, |power, _| combine::multiply(power, value))
+impl Element for Gf256 {
+    fn one() -> Self {
+        Self(1)
+    }
+
+    fn times(self, other: Self) -> Self {
+        Self(combine::multiply(self.0, other.0))
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self(self.0 ^ other.0)
+    }
+
+    /// Its 254th power, since the 255th is 1.
+    fn reciprocal(self) -> Self {
+        (1..254).fold(self, |power, _| power.times(self))
+    }
 }
 
 #[cfg(test)]
@@ -128,21 +123,21 @@ mod tests {
 
     #[test]
     fn an_inverse_is_one_and_a_singular_matrix_has_none() {
-        let matrix = [0, 3, 200, 7, 0, 1, 9, 255, 0];
+        let matrix = [0, 3, 200, 7, 0, 1, 9, 255, 0].map(Gf256);
         let inverse = invert(&matrix, 3).expect("regular");
         for row in 0..3 {
             for column in 0..3 {
-                let sum =
-                    (0..3).fold(0, |sum, at| sum ^ combine::multiply(matrix[row * 3 + at], inverse[at * 3 + column]));
-                assert_eq!(sum, u8::from(row == column));
+                let product = |at: usize| matrix[row * 3 + at].times(inverse[at * 3 + column]);
+                let sum = (0..3).fold(Gf256(0), |sum, at| sum.minus(product(at)));
+                assert_eq!(sum, Gf256(u8::from(row == column)));
             }
         }
-        assert_eq!(invert(&[5, 5, 5, 5], 2), None);
+        assert_eq!(invert(&[5, 5, 5, 5].map(Gf256), 2), None);
     }
 
     #[test]
     fn every_number_but_zero_has_a_reciprocal() {
-        assert!((1..=255).all(|value| combine::multiply(value, reciprocal(value)) == 1));
+        assert!((1..=255).all(|value| Gf256(value).times(Gf256(value).reciprocal()) == Gf256(1)));
     }
 
     /// What is restored is what was lost, for few and for as many as there are repair symbols.

@@ -1,12 +1,12 @@
 //! One block on the receiving side: which of its symbols came.
 
-use super::pool::{Pool, SlotId};
+use super::pool::{Pool, Slot};
 use crate::fec::{Decoder, Geometry};
 
 /// A source symbol that is here.
 #[derive(Debug)]
 pub(super) struct Symbol {
-    slot: SlotId,
+    slot: Slot,
     len: u16,
     pub(super) first_record: Option<u16>,
     pub(super) recovered: bool,
@@ -15,8 +15,8 @@ pub(super) struct Symbol {
 }
 
 impl Symbol {
-    pub(super) fn bytes<'a>(&self, pool: &'a Pool) -> &'a [u8] {
-        &pool.slot(&self.slot)[..usize::from(self.len)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.slot.bytes()[..usize::from(self.len)]
     }
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Stored {
 #[derive(Debug, Default)]
 pub(super) struct Block {
     source: Vec<Option<Symbol>>,
-    repair: Vec<(u16, SlotId)>,
+    repair: Vec<(u16, Slot)>,
     geometry: Option<Geometry>,
     k: Option<u16>,
     /// Source symbols here.
@@ -92,23 +92,22 @@ impl Block {
         self.k.unwrap_or(self.source.len() as u16)
     }
 
-    pub(super) fn store_source(
-        &mut self,
-        pool: &mut Pool,
-        index: u16,
-        bytes: &[u8],
-        first_record: Option<u16>,
-    ) -> Stored {
+    /// Keeps the source symbol that has landed in the pool with `len` bytes.
+    #[inline]
+    pub(super) fn store_source(&mut self, pool: &mut Pool, index: u16, len: u16, first_record: Option<u16>) -> Stored {
         if self.k.is_some_and(|k| index >= k) {
             return Stored::Contradiction;
         }
         if index < self.walked || self.symbol(index).is_some() {
             return Stored::Unneeded;
         }
-        self.insert(pool, index, bytes, first_record, false)
+        let Some(slot) = pool.keep_landed() else { return Stored::PoolFull };
+        self.insert(index, Symbol { slot, len, first_record, recovered: false, early: false });
+        Stored::Kept
     }
 
-    pub(super) fn store_repair(&mut self, pool: &mut Pool, index: u16, bytes: &[u8], geometry: Geometry) -> Stored {
+    /// Keeps the repair symbol that has landed in the pool.
+    pub(super) fn store_repair(&mut self, pool: &mut Pool, index: u16, geometry: Geometry) -> Stored {
         let fits_k = self.source.len() <= usize::from(geometry.k) && self.k.is_none_or(|k| k == geometry.k);
         if self.geometry.is_some_and(|known| known != geometry) || !fits_k {
             return Stored::Contradiction;
@@ -119,7 +118,7 @@ impl Block {
         if enough || self.present == geometry.k || self.repair.iter().any(|(known, _)| *known == index) {
             return Stored::Unneeded;
         }
-        let Some(slot) = pool.store(bytes) else { return Stored::PoolFull };
+        let Some(slot) = pool.keep_landed() else { return Stored::PoolFull };
         self.repair.push((index, slot));
         Stored::Kept
     }
@@ -135,15 +134,19 @@ impl Block {
         self.tried = here;
         let mut restored = Vec::new();
         let source =
-            self.source.iter().zip(0_u16..).filter_map(|(symbol, index)| Some((index, symbol.as_ref()?.bytes(pool))));
+            self.source.iter().zip(0_u16..).filter_map(|(symbol, index)| Some((index, symbol.as_ref()?.bytes())));
         let symbol_bytes = usize::from(geometry.symbol_bytes);
-        let repair = self.repair.iter().map(|(index, slot)| (*index, &pool.slot(slot)[..symbol_bytes]));
+        let repair = self.repair.iter().map(|(index, slot)| (*index, &slot.bytes()[..symbol_bytes]));
         decoder.decode(geometry, source, repair, |index, bytes| restored.push((index, bytes.to_vec())));
         // The repair symbols' own slots make room for what they restored.
         self.drop_repair_if(pool, !restored.is_empty());
         let (before, skipped) = (self.present, self.skipped);
         for (index, bytes) in restored.into_iter().filter(|(index, _)| *index >= skipped) {
-            self.insert(pool, index, &bytes, None, true);
+            let Some(slot) = pool.store(&bytes) else { break };
+            self.insert(
+                index,
+                Symbol { slot, len: bytes.len() as u16, first_record: None, recovered: true, early: false },
+            );
         }
         self.present - before
     }
@@ -165,21 +168,17 @@ impl Block {
         }
     }
 
-    fn insert(
-        &mut self,
-        pool: &mut Pool,
-        index: u16,
-        bytes: &[u8],
-        first_record: Option<u16>,
-        recovered: bool,
-    ) -> Stored {
-        let Some(slot) = pool.store(bytes) else { return Stored::PoolFull };
-        if self.source.len() <= usize::from(index) {
-            self.source.resize_with(usize::from(index) + 1, || None);
+    #[inline]
+    fn insert(&mut self, index: u16, symbol: Symbol) {
+        let index = usize::from(index);
+        if index == self.source.len() {
+            self.source.push(Some(symbol));
+        } else {
+            if index > self.source.len() {
+                self.source.resize_with(index + 1, || None);
+            }
+            self.source[index] = Some(symbol);
         }
-        self.source[usize::from(index)] =
-            Some(Symbol { slot, len: bytes.len() as u16, first_record, recovered, early: false });
         self.present += 1;
-        Stored::Kept
     }
 }

@@ -8,9 +8,15 @@
 //! ```
 //!
 //! The generation counts the epochs that the receivers have seen between them. A lane may move to another receiver, as after a change of the card's queues, but only forward.
+//!
+//! A receiver that is the only one writes the word without compare-and-swap, which would wait until everything written
+//! before is in the cache. That it stays the only one meanwhile is for the compiler to see: there is one `Claim` then,
+//! which cannot be copied, and another comes only out of one that nobody uses ([`Claim::another`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 use super::LANES_MAX;
 use crate::wire::PACKET_NUMBER_MAX;
@@ -47,7 +53,7 @@ impl Words {
 }
 
 /// One receiver's part in what all receivers of a link share.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Claim {
     words: Arc<Words>,
     /// From 1 on.
@@ -73,8 +79,15 @@ impl Claim {
         Self { words: Arc::new(words), receiver: 1 }
     }
 
-    /// For another receiver of the same link; `None` beyond 255, more queues than any card has in use.
-    pub fn another(&self) -> Option<Self> {
+    /// For all `count` receivers of a link; `None` beyond 255, more queues than any card has in use.
+    pub fn among(count: usize) -> Option<Vec<Self>> {
+        let mut first = Self::first();
+        let others: Option<Vec<Self>> = (1..count).map(|_| first.another()).collect();
+        Some(std::iter::once(first).chain(others?).collect())
+    }
+
+    /// For another receiver of the same link; `None` beyond 255.
+    pub fn another(&mut self) -> Option<Self> {
         let receivers = &self.words.receivers;
         let before = receivers.try_update(Relaxed, Relaxed, |count| count.checked_add(1)).ok()?;
         Some(Self { words: Arc::clone(&self.words), receiver: before + 1 })
@@ -87,23 +100,37 @@ impl Claim {
             return Claimed::Refused;
         };
         let mut claimed = Claimed::Refused;
-        let result = word.try_update(AcqRel, Acquire, |word| {
-            let (owner, theirs, next) = unpack(word);
-            let mut after = packet_number + 1;
-            // No newer generation than ours is in any word, as far as this moment goes: what differs is older.
-            claimed = if owner == 0 || theirs != generation {
-                Claimed::Taken { floor: 0 }
-            } else if owner == self.receiver {
-                after = after.max(next);
-                Claimed::Kept
-            } else if packet_number >= next {
-                Claimed::Taken { floor: next }
-            } else {
-                Claimed::Refused
-            };
-            (claimed != Claimed::Refused).then(|| pack(self.receiver, generation, after))
-        });
+        let mut change = |before| {
+            let (is, after) = self.judge(before, generation, packet_number);
+            claimed = is;
+            after
+        };
+        if self.words.receivers.load(Relaxed) == 1 {
+            if let Some(after) = change(word.load(Relaxed)) {
+                word.store(after, Release);
+            }
+            return claimed;
+        }
+        let result = word.try_update(AcqRel, Acquire, change);
         if result.is_ok() { claimed } else { Claimed::Refused }
+    }
+
+    /// What becomes of a frame whose lane's word is `before`, and what the word is after.
+    fn judge(&self, before: u64, generation: u8, packet_number: u64) -> (Claimed, Option<u64>) {
+        let (owner, theirs, next) = unpack(before);
+        let mut after = packet_number + 1;
+        // No newer generation than ours is in any word, as far as this moment goes: what differs is older.
+        let claimed = if owner == 0 || theirs != generation {
+            Claimed::Taken { floor: 0 }
+        } else if owner == self.receiver {
+            after = after.max(next);
+            Claimed::Kept
+        } else if packet_number >= next {
+            Claimed::Taken { floor: next }
+        } else {
+            return (Claimed::Refused, None);
+        };
+        (claimed, Some(pack(self.receiver, generation, after)))
     }
 }
 
@@ -122,7 +149,7 @@ mod tests {
     use super::*;
 
     fn two() -> (Claim, Claim) {
-        let one = Claim::first();
+        let mut one = Claim::first();
         let other = one.another().expect("room");
         (one, other)
     }
@@ -135,6 +162,20 @@ mod tests {
         assert_eq!(one.take(7, 0, 3), Claimed::Kept, "its own window tells replays");
         assert_eq!(other.take(7, 0, 9), Claimed::Refused);
         assert_eq!(other.take(7, 1, 9), Claimed::Taken { floor: 0 }, "another lane");
+    }
+
+    /// What the only receiver wrote counts when a second one comes.
+    #[test]
+    fn a_receiver_need_not_stay_the_only_one() {
+        let mut one = Claim::first();
+        assert_eq!(one.take(7, 0, 0), Claimed::Taken { floor: 0 });
+        assert_eq!(one.take(7, 0, 9), Claimed::Kept);
+        assert_eq!(one.take(7, 0, 3), Claimed::Kept, "its own window tells replays");
+        assert_eq!(one.take(6, 0, 10), Claimed::Refused);
+        let other = one.another().expect("room");
+        assert_eq!(other.take(7, 0, 9), Claimed::Refused);
+        assert_eq!(other.take(7, 0, 10), Claimed::Taken { floor: 10 });
+        assert_eq!(one.take(7, 0, 10), Claimed::Refused);
     }
 
     #[test]
@@ -157,8 +198,10 @@ mod tests {
 
     #[test]
     fn there_is_a_last_receiver() {
-        let first = Claim::first();
+        let mut first = Claim::first();
         assert_eq!(std::iter::from_fn(|| first.another()).count(), 254);
+        assert_eq!(Claim::among(255).map(|all| all.len()), Some(255));
+        assert!(Claim::among(256).is_none());
     }
 
     /// Epochs are seconds: a restart may be any time later, or in the next second.

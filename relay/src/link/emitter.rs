@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::pacer::{Pacer, Rate};
 use super::{Nanos, TxPort};
-use crate::wire::{FRAME_OVERHEAD, HEADER_LEN, Header, Kind, PACKET_NUMBER_MAX, Position, Sealer};
+use crate::wire::{FRAME_OVERHEAD, Header, Kind, PACKET_NUMBER_MAX, Position, Sealer};
 
 /// A paced link takes no more records while what waits for it needs longer than this: heartbeats wait as long, and RED
 /// must not take BLUE for silent, and BLUE's last frames must leave while it stops.
@@ -34,6 +34,8 @@ pub(super) struct Emitter<P: TxPort> {
     lane: u16,
     packet_number: u64,
     pacer: Option<Pacer>,
+    /// When the first of `staged` may leave, if that is settled already.
+    turn_at: Option<Nanos>,
     /// Sealed frames that may not leave yet.
     staged: VecDeque<(P::Frame, usize)>,
     /// Their bytes, with the headers around them.
@@ -52,6 +54,7 @@ impl<P: TxPort> Emitter<P> {
             lane,
             packet_number: 0,
             pacer: rate.map(Pacer::new),
+            turn_at: None,
             staged,
             staged_bytes: 0,
             unkicked: false,
@@ -59,26 +62,27 @@ impl<P: TxPort> Emitter<P> {
         }
     }
 
-    /// Paces what leaves from now on at `rate`, beginning with a full bucket.
-    pub(super) fn set_rate(&mut self, rate: Option<Rate>) {
-        self.pacer = rate.map(Pacer::new);
+    /// Paces what leaves from now on.
+    pub(super) fn set_pacer(&mut self, pacer: Option<Pacer>) {
+        self.pacer = pacer;
+        self.turn_at = None;
     }
 
-    /// Seals a frame around the symbol that `fill` writes (it returns the symbol's length) and lets it leave.
-    pub(super) fn emit(&mut self, now: Nanos, position: Position, kind: Kind, fill: impl FnOnce(&mut [u8]) -> usize) {
+    /// Seals a frame around `symbol` and lets it leave.
+    pub(super) fn emit(&mut self, now: Nanos, position: Position, kind: Kind, symbol: &[u8]) {
         // A number used twice would be a nonce used twice: at the end of the numbers nothing more may leave.
         let frame = if self.packet_number > PACKET_NUMBER_MAX { None } else { self.port.take() };
         let Some(mut frame) = frame else {
             self.counters.tx_full += 1;
             return;
         };
-        let bytes = self.port.bytes(&mut frame);
-        let len = FRAME_OVERHEAD + fill(&mut bytes[HEADER_LEN..]);
+        let len = FRAME_OVERHEAD + symbol.len();
+        let bytes = &mut self.port.bytes(&mut frame)[..len];
         // Sealing and epoch are filled in by the sealer.
         let header =
             Header { sealed: false, epoch: 0, lane: self.lane, packet_number: self.packet_number, position, kind };
         self.packet_number += 1;
-        self.sealer.seal(&header, &mut bytes[..len]);
+        self.sealer.seal(&header, symbol, bytes);
         match kind {
             Kind::Source { .. } => self.counters.source_frames += 1,
             Kind::Repair { .. } => self.counters.repair_frames += 1,
@@ -96,22 +100,31 @@ impl<P: TxPort> Emitter<P> {
     pub(super) fn release(&mut self, now: Nanos) -> Option<Nanos> {
         let overhead = self.port.overhead_bytes();
         while let Some((frame, len)) = self.staged.pop_front() {
-            let ready_at = self.pacer.as_ref().map_or(now, |pacer| pacer.ready_at(len + overhead));
-            if ready_at > now {
+            let turn_at = self.turn(now, len + overhead);
+            if turn_at > now {
                 self.staged.push_front((frame, len));
-                return Some(ready_at);
+                self.turn_at = Some(turn_at);
+                return Some(turn_at);
             }
             if let Err(frame) = self.port.submit(frame, len) {
                 self.staged.push_front((frame, len));
+                self.turn_at = Some(turn_at);
                 return Some(now);
             }
             self.unkicked = true;
             self.staged_bytes -= len + overhead;
-            if let Some(pacer) = &mut self.pacer {
-                pacer.spend(now, len + overhead);
-            }
         }
         None
+    }
+
+    /// When the next frame, of `bytes`, may leave.
+    fn turn(&mut self, now: Nanos, bytes: usize) -> Nanos {
+        let Some(pacer) = &self.pacer else { return now };
+        let Some(turn_at) = self.turn_at.take() else { return pacer.reserve(now, bytes) };
+        if turn_at <= now {
+            pacer.leaves_late(now, bytes);
+        }
+        turn_at
     }
 
     /// Makes sure that the port sends what it was given. True: not all of it has left yet.
@@ -150,7 +163,7 @@ mod tests {
         let mut emitter = Emitter::new(MemoryLink::new(600, 10, Faults::default(), 1), sealer, 0, None);
         emitter.packet_number = PACKET_NUMBER_MAX;
         for _ in 0..3 {
-            emitter.emit(0, Position::default(), Kind::Heartbeat, |_| 16);
+            emitter.emit(0, Position::default(), Kind::Heartbeat, &[0; 16]);
         }
         assert_eq!(
             (emitter.counters.heartbeats, emitter.counters.tx_full),

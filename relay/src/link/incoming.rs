@@ -106,16 +106,16 @@ impl Incoming {
         self.ordered = ordered;
     }
 
-    /// Takes a source symbol.
+    /// Takes the source symbol that has landed in the pool with `len` bytes.
     pub(super) fn source(
         &mut self,
         context: &mut Context<'_, impl Sink>,
         position: Position,
         first_record: Option<u16>,
         previous_k: Option<u16>,
-        bytes: &[u8],
+        len: u16,
     ) {
-        let stored = self.store_source(context, position, first_record, previous_k, bytes);
+        let stored = self.store_source(context, position, first_record, previous_k, len);
         note(context.counters, stored);
         self.advance(context);
     }
@@ -126,7 +126,7 @@ impl Incoming {
         position: Position,
         first_record: Option<u16>,
         previous_k: Option<u16>,
-        bytes: &[u8],
+        len: u16,
     ) -> Stored {
         let Some(index) = self.locate(context, position.block) else { return Stored::Unneeded };
         self.over_before(context.now, index);
@@ -139,7 +139,7 @@ impl Incoming {
             self.window[index - 1].block.learn_k(k);
         }
         let block = &mut self.window[index].block;
-        let stored = block.store_source(context.pool, position.symbol, bytes, first_record);
+        let stored = block.store_source(context.pool, position.symbol, len, first_record);
         let out_of_turn = index > 0 || position.symbol > block.walked;
         if stored == Stored::Kept && out_of_turn && !self.ordered {
             self.deliver_early(context, index, position.symbol);
@@ -147,14 +147,8 @@ impl Incoming {
         stored
     }
 
-    /// Takes a repair symbol.
-    pub(super) fn repair(
-        &mut self,
-        context: &mut Context<'_, impl Sink>,
-        position: Position,
-        geometry: Geometry,
-        bytes: &[u8],
-    ) {
+    /// Takes the repair symbol that has landed in the pool.
+    pub(super) fn repair(&mut self, context: &mut Context<'_, impl Sink>, position: Position, geometry: Geometry) {
         let Some(index) = self.locate(context, position.block) else {
             return note(context.counters, Stored::Unneeded);
         };
@@ -164,7 +158,7 @@ impl Incoming {
             self.resolve(context);
             note(context.counters, Stored::Unneeded);
         } else {
-            let stored = self.window[index].block.store_repair(context.pool, position.symbol, bytes, geometry);
+            let stored = self.window[index].block.store_repair(context.pool, position.symbol, geometry);
             note(context.counters, stored);
         }
         self.advance(context);
@@ -324,7 +318,7 @@ impl Incoming {
         let Some(symbol) = self.window.front().and_then(|front| front.block.symbol(index)) else {
             return self.walker.gap();
         };
-        let bytes = symbol.bytes(context.pool);
+        let bytes = symbol.bytes();
         let early = symbol.early;
         let origin = Origin { lane: context.lane, slot: self.slot, from_start: self.since == Since::Start };
         let (delivered, sink) = (&mut self.delivered, &mut *context.sink);
@@ -346,7 +340,7 @@ impl Incoming {
         let Some(first_record) = symbol.first_record else { return };
         let origin = Origin { lane: context.lane, slot: self.slot, from_start: self.since == Since::Start };
         let sink = &mut *context.sink;
-        Walker::whole_records(symbol.bytes(context.pool), first_record, |walked| {
+        Walker::whole_records(symbol.bytes(), first_record, |walked| {
             sink.record(&origin.delivery(walked, Turn::Early));
         });
     }

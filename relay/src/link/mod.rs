@@ -34,7 +34,7 @@ pub mod xdp;
 pub use claim::Claim;
 pub use emitter::SenderCounters;
 pub use loss::{LinkLoss, RANDOM_RUN_MAX};
-pub use pacer::Rate;
+pub use pacer::{Pacer, Rate};
 pub use port::{RxPort, TxPort};
 pub use receiver::{Delivery, Receiver, ReceiverChannel, ReceiverConfig, Settled, Sink, Turn};
 pub use seen::ReceiverCounters;

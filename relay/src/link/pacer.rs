@@ -1,4 +1,7 @@
-//! Token bucket of the link.
+//! Token bucket of the link, shared by all its lanes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Nanos;
 
@@ -11,41 +14,71 @@ pub struct Rate {
     pub burst_bytes: u32,
 }
 
-/// Fractions of a nanosecond are kept to 16 bits: at 100 Gbit/s a 64-byte frame takes 5.12 ns.
-const FRACTION_BITS: u32 = 16;
+/// Fractions of a nanosecond for one byte are kept to 16 bits: at 100 Gbit/s it takes 0.08 ns.
+const BYTE_FRACTION_BITS: u32 = 16;
+/// Fractions of a nanosecond in the bucket: a frame's cost is rounded up to a 64th, and 64 bits last for nine years.
+const FRACTION_BITS: u32 = 6;
 
-/// Says when the next frame may leave: the generic cell rate algorithm, which is a token bucket in one number.
+/// Says when each frame may leave: the generic cell rate algorithm, which is a token bucket in one number.
+///
+/// Lanes that share a pacer draw turns: whoever has a frame reserves its time once and keeps it, so that a lane that sleeps
+/// until then is not overtaken again and again by one that does not. A lane has one turn at most, so what leaves late, because
+/// its lane was not run in time, is one frame for each: the bucket is smaller by the other lanes' frames.
 #[derive(Clone, Debug)]
-pub(super) struct Pacer {
+pub struct Pacer {
     /// Nanoseconds per byte, fixed point.
     ns_per_byte: u128,
     /// Time that a full burst takes, fixed point.
-    burst_length_ns: u128,
+    burst_length_ns: u64,
+    lanes: u64,
     /// When the bucket would be full again, fixed point.
-    full_at: u128,
+    full_at: Arc<AtomicU64>,
 }
 
 impl Pacer {
-    pub(super) fn new(rate: Rate) -> Self {
+    /// A full bucket for one lane.
+    pub fn new(rate: Rate) -> Self {
+        Self::shared(rate, 1, 0)
+    }
+
+    /// A full bucket for `lanes` lanes, of which each takes a clone of this pacer. Frames have up to `frame_bytes`. A burst
+    /// smaller than one frame for each lane is taken as so much.
+    pub fn shared(rate: Rate, lanes: usize, frame_bytes: u32) -> Self {
+        let lanes = lanes.max(1) as u64;
+        let others = (lanes - 1) * u64::from(frame_bytes);
+        let burst_bytes = u64::from(rate.burst_bytes).saturating_sub(others).max(u64::from(frame_bytes));
         // Rounded up: never above the rate, however long the window.
-        let ns_per_byte = (8_000_000_000_u128 << FRACTION_BITS).div_ceil(u128::from(rate.bits_per_second.max(1)));
-        Self { ns_per_byte, burst_length_ns: ns_per_byte * u128::from(rate.burst_bytes), full_at: 0 }
+        let per_byte = (8_000_000_000_u128 << BYTE_FRACTION_BITS).div_ceil(u128::from(rate.bits_per_second.max(1)));
+        let mut pacer = Self { ns_per_byte: per_byte, burst_length_ns: 0, lanes, full_at: Arc::default() };
+        pacer.burst_length_ns = pacer.cost(burst_bytes as usize);
+        pacer
     }
 
-    /// When `bytes` more may leave: now or earlier means at once. A frame larger than the burst leaves from a full bucket.
-    pub(super) fn ready_at(&self, bytes: usize) -> Nanos {
-        let cost = (self.ns_per_byte * bytes as u128).min(self.burst_length_ns);
-        ((self.full_at + cost).saturating_sub(self.burst_length_ns) >> FRACTION_BITS) as Nanos
+    /// Reserves the next turn for a frame of `bytes`, and says when it may leave: now or earlier means at once. A frame larger
+    /// than the burst leaves from a full bucket.
+    pub(super) fn reserve(&self, now: Nanos, bytes: usize) -> Nanos {
+        let cost = self.cost(bytes);
+        let after = |full_at: u64| full_at.max(now << FRACTION_BITS).saturating_add(cost);
+        let full_at = self.full_at.update(Relaxed, Relaxed, after);
+        let ready_at = full_at.saturating_add(cost.min(self.burst_length_ns)).saturating_sub(self.burst_length_ns);
+        ready_at.div_ceil(1 << FRACTION_BITS)
     }
 
-    /// Time that `bytes` take at the rate.
+    /// A frame of `bytes` leaves at `now`, later than its turn was: the bucket has not filled up meanwhile beyond what it is
+    /// without the frame.
+    pub(super) fn leaves_late(&self, now: Nanos, bytes: usize) {
+        self.full_at.fetch_max((now << FRACTION_BITS).saturating_add(self.cost(bytes)), Relaxed);
+    }
+
+    /// Time that `bytes` of one lane take when all lanes are busy.
     pub(super) fn takes_ns(&self, bytes: usize) -> Nanos {
-        ((self.ns_per_byte * bytes as u128) >> FRACTION_BITS) as Nanos
+        (self.cost(bytes) >> FRACTION_BITS).saturating_mul(self.lanes)
     }
 
-    /// Notes that `bytes` leave at `now`.
-    pub(super) fn spend(&mut self, now: Nanos, bytes: usize) {
-        self.full_at = self.full_at.max(u128::from(now) << FRACTION_BITS) + self.ns_per_byte * bytes as u128;
+    /// Time that `bytes` take, fixed point, rounded up.
+    fn cost(&self, bytes: usize) -> u64 {
+        let cost = (self.ns_per_byte * bytes as u128).div_ceil(1 << (BYTE_FRACTION_BITS - FRACTION_BITS));
+        u64::try_from(cost).unwrap_or(u64::MAX)
     }
 }
 
@@ -55,32 +88,103 @@ mod tests {
 
     use super::*;
 
+    /// In no window does more leave than the rate allows plus one burst (and one frame's rounding).
+    fn check(rate: Rate, sent: &[(Nanos, usize)]) -> Result<(), TestCaseError> {
+        for from in 0..sent.len() {
+            let mut bytes = 0;
+            for (at, more) in &sent[from..] {
+                bytes += more;
+                let window_ns = (at - sent[from].0 + 2) as f64;
+                let allowed = window_ns * rate.bits_per_second as f64 / 8e9 + f64::from(rate.burst_bytes);
+                prop_assert!((bytes as f64) <= allowed + 20.0, "{bytes} in {window_ns} ns, {allowed} allowed");
+            }
+        }
+        Ok(())
+    }
+
     proptest! {
-        /// In no window does more leave than the rate allows plus one burst (and one frame's rounding).
         #[test]
         fn never_above_rate_plus_burst(
             megabits in 1_u64..100_000,
             burst_bytes in 2_000_u32..100_000,
-            sizes in proptest::collection::vec((64_usize..1600, 0_u64..50_000), 1..300),
+            sizes in proptest::collection::vec((64_usize..1600, 0_u64..50_000, 0_u64..1_000_000), 1..300),
         ) {
             let rate = Rate { bits_per_second: megabits * 1_000_000, burst_bytes };
-            let mut pacer = Pacer::new(rate);
+            let pacer = Pacer::new(rate);
             let mut now = 1_000_000_u64;
             let mut sent: Vec<(Nanos, usize)> = Vec::new();
-            for (bytes, pause) in sizes {
-                now = (now + pause).max(pacer.ready_at(bytes));
-                pacer.spend(now, bytes);
+            for (bytes, pause, late) in sizes {
+                now += pause;
+                let ready_at = pacer.reserve(now, bytes);
+                if ready_at > now {
+                    now = ready_at + late;
+                    pacer.leaves_late(now, bytes);
+                }
                 sent.push((now, bytes));
             }
-            for from in 0..sent.len() {
-                let mut bytes = 0;
-                for (at, more) in &sent[from..] {
-                    bytes += more;
-                    let window_ns = (at - sent[from].0 + 2) as f64;
-                    let allowed = window_ns * rate.bits_per_second as f64 / 8e9 + f64::from(burst_bytes);
-                    prop_assert!((bytes as f64) <= allowed + 20.0, "{bytes} in {window_ns} ns, {allowed} allowed");
+            check(rate, &sent)?;
+        }
+
+        /// Lanes that are run at any times, and are each as late as they may be.
+        #[test]
+        fn lanes_together_are_not_above_it_either(
+            megabits in 1_u64..10_000,
+            burst_bytes in 8_000_u32..100_000,
+            runs in proptest::collection::vec((0_usize..4, 1_usize..80, 0_u64..300_000), 1..200),
+        ) {
+            let rate = Rate { bits_per_second: megabits * 1_000_000, burst_bytes };
+            let pacer = Pacer::shared(rate, 4, 1_600);
+            let mut now = 1_000_000_u64;
+            let mut sent: Vec<(Nanos, usize)> = Vec::new();
+            let mut turns = [None; 4];
+            for (lane, frames, pause) in runs {
+                now += pause;
+                for _ in 0..frames {
+                    let bytes = 1_600;
+                    let ready_at = if let Some(ready_at) = turns[lane].take() {
+                        if ready_at <= now {
+                            pacer.leaves_late(now, bytes);
+                        }
+                        ready_at
+                    } else {
+                        pacer.reserve(now, bytes)
+                    };
+                    if ready_at > now {
+                        turns[lane] = Some(ready_at);
+                        break;
+                    }
+                    sent.push((now, bytes));
                 }
             }
+            check(rate, &sent)?;
         }
+    }
+
+    #[test]
+    fn a_lane_alone_has_the_whole_rate() {
+        let rate = Rate { bits_per_second: 1_000_000_000, burst_bytes: 15_000 };
+        let pacer = Pacer::shared(rate, 8, 1_500);
+        let one = pacer.clone();
+        let mut now = 1;
+        for _ in 0..10_000 {
+            now = now.max(one.reserve(now, 1_500));
+        }
+        // 12 us each, but for the burst.
+        assert!((119_900_000..=120_100_000).contains(&now), "{now}");
+    }
+
+    /// A lane that wants little gets its turn at once, however much another wants.
+    #[test]
+    fn no_lane_waits_for_more_than_one_frame_of_each_other() {
+        let rate = Rate { bits_per_second: 1_000_000_000, burst_bytes: 15_000 };
+        let greedy = Pacer::shared(rate, 2, 1_500);
+        let modest = greedy.clone();
+        let mut now = 1_000;
+        for _ in 0..1_000 {
+            now = now.max(greedy.reserve(now, 1_500));
+        }
+        let greedy_next = greedy.reserve(now, 1_500);
+        let turn = modest.reserve(now, 100);
+        assert!(turn <= greedy_next + 12_000, "{turn} after {greedy_next}");
     }
 }

@@ -6,7 +6,10 @@ use super::lane::Lane;
 use super::pool::Pool;
 use super::{LANES_MAX, LinkLoss, Nanos, ReceiverCounters};
 use crate::fec::{Code, Decoder, Geometry};
-use crate::wire::{Direction, Header, Heartbeat, Kind, LinkKey, Opener, RecordHead, Verdict, table_digest};
+use crate::wire::{
+    Direction, FRAME_OVERHEAD, HEADER_LEN, Header, Heartbeat, Kind, LinkKey, OpenError, Opener, RecordHead, TAG_LEN,
+    Verdict, table_digest,
+};
 
 /// A lane is silent when nothing came for so many heartbeat periods: two may be lost, three in a row hardly.
 const SILENT_HEARTBEATS: u64 = 3;
@@ -23,7 +26,7 @@ pub struct ReceiverChannel {
 }
 
 /// A receiver's settings.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ReceiverConfig {
     /// The link's key.
     pub key: LinkKey,
@@ -108,6 +111,15 @@ pub trait Sink {
     fn stopping(&mut self);
 }
 
+/// Where the symbol of a genuine frame is.
+#[derive(Clone, Copy)]
+enum Opened {
+    /// In the frame: a heartbeat, or a symbol longer than this receiver takes.
+    InPlace,
+    /// In the pool's landing, so many bytes.
+    Landed(u16),
+}
+
 /// The receiving end of all lanes that arrive at one place.
 #[derive(Debug)]
 pub struct Receiver {
@@ -190,22 +202,23 @@ impl Receiver {
         self.slots[usize::from(channel)].map(usize::from)
     }
 
-    /// Takes one frame; opens it in place.
+    /// Takes one frame, which may be opened in place.
     pub fn frame(&mut self, now: Nanos, frame: &mut [u8], sink: &mut impl Sink) {
         let frame_bytes = frame.len() as u64;
-        let Some((header, lane)) = self.admit(now, frame, sink) else { return };
+        let Some((header, lane, opened)) = self.admit(now, frame, sink) else { return };
         self.counters.frames += 1;
         self.counters.frame_bytes += frame_bytes;
-        let symbol_end = frame.len() - crate::wire::TAG_LEN;
-        let symbol = &frame[crate::wire::HEADER_LEN..symbol_end];
-        if header.kind == Kind::Heartbeat {
-            self.heartbeat(now, lane, symbol, sink);
-            return;
-        }
-        if symbol.len() > self.pool.slot_bytes() {
-            self.counters.oversize += 1;
-            return;
-        }
+        let len = match opened {
+            Opened::Landed(len) => len,
+            Opened::InPlace if header.kind == Kind::Heartbeat => {
+                let end = frame.len() - TAG_LEN;
+                return self.heartbeat(now, lane, &frame[HEADER_LEN..end], sink);
+            }
+            Opened::InPlace => {
+                self.counters.oversize += 1;
+                return;
+            }
+        };
         let Some(slot) = self.slot(header.position.channel).filter(|&slot| self.active[slot]) else {
             self.counters.unknown_channel += 1;
             return;
@@ -215,11 +228,11 @@ impl Receiver {
         }
         self.with_incoming(now, lane, slot, sink, |incoming, context| match header.kind {
             Kind::Source { first_record, previous_k } => {
-                incoming.source(context, header.position, first_record, previous_k, symbol);
+                incoming.source(context, header.position, first_record, previous_k, len);
             }
             Kind::Repair { k, symbol_bytes, repair, scheme } => {
                 if let Some(code) = Code::from_wire(scheme) {
-                    incoming.repair(context, header.position, Geometry { code, k, symbol_bytes, repair }, symbol);
+                    incoming.repair(context, header.position, Geometry { code, k, symbol_bytes, repair });
                 }
             }
             Kind::Heartbeat => {}
@@ -311,17 +324,14 @@ impl Receiver {
         }
     }
 
-    /// Checks and opens a frame in place. Returns its header and its lane's index.
-    fn admit(&mut self, now: Nanos, frame: &mut [u8], sink: &mut impl Sink) -> Option<(Header, usize)> {
+    /// Checks and opens a frame. Returns its header, its lane's index and where its symbol is.
+    fn admit(&mut self, now: Nanos, frame: &mut [u8], sink: &mut impl Sink) -> Option<(Header, usize, Opened)> {
         let header = self.opener.peek(frame).inspect_err(|error| self.counters.note_refused(*error)).ok()?;
         if self.is_replay(&header) {
             self.counters.replayed += 1;
             return None;
         }
-        if let Err(error) = self.opener.open(&header, frame) {
-            self.counters.note_refused(error);
-            return None;
-        }
+        let opened = self.open(&header, frame).inspect_err(|error| self.counters.note_refused(*error)).ok()?;
         if header.lane >= LANES_MAX {
             self.counters.foreign_lane += 1;
             return None;
@@ -337,7 +347,18 @@ impl Receiver {
         let lane = self.lane_of(&header, claimed, now);
         let skipped = self.lanes[lane].accept(header.packet_number, now);
         self.runs.note_run(skipped);
-        Some((header, lane))
+        Some((header, lane, opened))
+    }
+
+    /// Opens a symbol into the pool, where it may be kept, and what is none or is too long where it is.
+    #[inline]
+    fn open(&mut self, header: &Header, frame: &mut [u8]) -> Result<Opened, OpenError> {
+        let len = frame.len() - FRAME_OVERHEAD;
+        let landing = if header.kind == Kind::Heartbeat { None } else { self.pool.landing(len) };
+        let Some(symbol) = landing else {
+            return self.opener.open(header, frame).map(|_| Opened::InPlace);
+        };
+        self.opener.open_into(header, frame, symbol).map(|()| Opened::Landed(len as u16))
     }
 
     fn is_replay(&self, header: &Header) -> bool {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::emitter::Emitter;
 use super::outgoing::{Outgoing, Placement};
-use super::pacer::Rate;
+use super::pacer::{Pacer, Rate};
 use super::{Nanos, SenderCounters, TxPort};
 use crate::fec::{Encoder, RepairTable, Scheme};
 use crate::wire::{
-    Direction, Heartbeat, HeartbeatEntry, Kind, LinkKey, Position, RECORD_LEN, RecordHead, STREAM_ENTRIES_MAX, Sealer,
-    table_digest,
+    Direction, HEARTBEAT_LEN_MAX, Heartbeat, HeartbeatEntry, Kind, LinkKey, Position, RECORD_LEN, RecordHead,
+    STREAM_ENTRIES_MAX, Sealer, table_digest,
 };
 
 /// What is due but finds no room in the port is tried again after this long: a few frames' time at 1 Gbit/s.
@@ -50,7 +50,7 @@ pub struct SenderConfig {
     pub symbol_bytes: u16,
     /// Heartbeat period.
     pub heartbeat_ns: Nanos,
-    /// Pacing of the link.
+    /// Pacing of a link that has this lane only; for lanes that share one see [`Sender::share_rate`].
     pub rate: Option<Rate>,
 }
 
@@ -240,6 +240,7 @@ impl<P: TxPort> Sender<P> {
         self.heartbeat_at = now + self.config.heartbeat_ns;
         let period_ms = (self.config.heartbeat_ns / 1_000_000).clamp(1, u64::from(u16::MAX)) as u16;
         let mut entries = [HeartbeatEntry::default(); STREAM_ENTRIES_MAX];
+        let mut body = [0; HEARTBEAT_LEN_MAX];
         let mut active = self.channels.iter().filter(|outgoing| outgoing.is_announced());
         loop {
             let mut count = 0;
@@ -248,9 +249,8 @@ impl<P: TxPort> Sender<P> {
                 count += 1;
             }
             let (stopping, digest) = (self.stopping, self.digest);
-            self.emitter.emit(now, Position::default(), Kind::Heartbeat, |to| {
-                Heartbeat::write(period_ms, stopping, digest, &entries[..count], to)
-            });
+            let len = Heartbeat::write(period_ms, stopping, digest, &entries[..count], &mut body);
+            self.emitter.emit(now, Position::default(), Kind::Heartbeat, &body[..len]);
             if count < STREAM_ENTRIES_MAX {
                 break;
             }
@@ -281,7 +281,12 @@ impl<P: TxPort> Sender<P> {
 
     /// Paces what leaves from now on at `rate`, beginning with a full burst.
     pub fn set_rate(&mut self, rate: Option<Rate>) {
-        self.emitter.set_rate(rate);
+        self.emitter.set_pacer(rate.map(Pacer::new));
+    }
+
+    /// Paces what leaves from now on by a bucket that other lanes draw from as well.
+    pub fn share_rate(&mut self, pacer: Pacer) {
+        self.emitter.set_pacer(Some(pacer));
     }
 
     /// Frames that wait for the link's rate.
@@ -337,11 +342,7 @@ impl<P: TxPort> Sender<P> {
         }
         let position = Position { channel: outgoing.config.channel, block: outgoing.block, symbol: outgoing.symbols };
         let kind = Kind::Source { first_record: outgoing.first_record, previous_k: outgoing.previous_k };
-        let symbol = outgoing.open_symbol();
-        self.emitter.emit(now, position, kind, |to| {
-            to[..symbol.len()].copy_from_slice(symbol);
-            symbol.len()
-        });
+        self.emitter.emit(now, position, kind, outgoing.open_symbol());
         outgoing.next_symbol();
     }
 
@@ -363,10 +364,7 @@ impl<P: TxPort> Sender<P> {
             let source = outgoing.source_block();
             let kind = Kind::Repair { k, symbol_bytes: source.symbol_bytes, repair, scheme: code as u8 };
             self.encoder.encode(code, source, repair, |symbol, bytes| {
-                self.emitter.emit(now, Position { channel, block, symbol }, kind, |to| {
-                    to[..bytes.len()].copy_from_slice(bytes);
-                    bytes.len()
-                });
+                self.emitter.emit(now, Position { channel, block, symbol }, kind, bytes);
             });
         }
         outgoing.next_block();

@@ -15,6 +15,16 @@ pub(crate) fn add(sum: u64, data: &[u8]) -> u64 {
     add_words(sum, data)
 }
 
+/// As [`add`], copying `data` to `to` (of the same length) in the same pass: every byte is loaded once.
+pub(crate) fn copy_and_add(sum: u64, data: &[u8], to: &mut [u8]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if data.len() >= WIDE_LEN && is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, as just checked.
+        return unsafe { copy_and_add_wide(sum, data, to) };
+    }
+    copy_and_add_words(sum, data, to)
+}
+
 /// From here on wider registers pay for asking whether there are any.
 #[cfg(target_arch = "x86_64")]
 const WIDE_LEN: usize = 128;
@@ -24,6 +34,29 @@ const WIDE_LEN: usize = 128;
 #[target_feature(enable = "avx2")]
 fn add_wide(sum: u64, data: &[u8]) -> u64 {
     add_words(sum, data)
+}
+
+/// As [`copy_and_add_words`], likewise.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn copy_and_add_wide(sum: u64, data: &[u8], to: &mut [u8]) -> u64 {
+    copy_and_add_words(sum, data, to)
+}
+
+#[expect(clippy::inline_always, reason = "as for `add_words`")]
+#[inline(always)]
+fn copy_and_add_words(sum: u64, data: &[u8], to: &mut [u8]) -> u64 {
+    let (words, tail) = data.as_chunks::<8>();
+    let (words_to, tail_to) = to.as_chunks_mut::<8>();
+    let (mut low_and_high, mut high) = (0_u64, 0_u64);
+    for (word, to) in words.iter().zip(words_to) {
+        *to = *word;
+        let word = u64::from_ne_bytes(*word);
+        low_and_high = low_and_high.wrapping_add(word);
+        high += word >> 32;
+    }
+    tail_to.copy_from_slice(tail);
+    add_words(sum + low_and_high.wrapping_sub(high << 32) + high, tail)
 }
 
 /// Inlined, so that it is compiled for the registers of whoever calls it.

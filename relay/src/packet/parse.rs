@@ -94,7 +94,8 @@ enum Version {
 /// Looks through up to two VLAN tags (0x8100, 0x88a8), IPv4 options and up to four IPv6 extension headers. Padding
 /// after the IP packet is ignored, and so is a surplus between UDP's length and IP's (RFC 9868 puts options there).
 /// Checksums are not verified: see the module's head.
-#[inline]
+#[expect(clippy::inline_always, reason = "addresses given back in memory are read there before they are whole")]
+#[inline(always)]
 pub fn parse_udp(frame: &[u8]) -> Result<UdpDatagram<'_>, Malformed> {
     // Positions are passed on in registers; addresses are read at the end, once.
     let Located { ip, version, udp, payload } = locate_udp(frame)?;
@@ -126,6 +127,7 @@ pub(super) fn locate_udp(frame: &[u8]) -> Result<Located, Malformed> {
 }
 
 /// The innermost `EtherType` and where its payload starts.
+#[inline]
 pub(super) fn ethertype(frame: &[u8]) -> Result<(u16, usize), Malformed> {
     let mut at = ETHERNET_LEN;
     for _ in 0..=VLAN_TAGS_MAX {
@@ -164,6 +166,7 @@ fn ipv4(frame: &[u8], at: usize) -> Result<Located, Malformed> {
     Ok(Located { ip: at, version: Version::Four, udp, payload: udp_payload(frame, udp, end)? })
 }
 
+#[inline(never)]
 fn ipv6(frame: &[u8], at: usize) -> Result<Located, Malformed> {
     let header: &[u8; IPV6_LEN] = field(frame, at).ok_or(Malformed::IpTruncated)?;
     if header[0] >> 4 != 6 {
@@ -204,6 +207,7 @@ fn skip_extensions(packet: &[u8], first: u8, start: usize) -> Result<usize, Malf
 }
 
 /// The payload's place of the UDP packet at `at` in an IP packet that ends at `end`.
+#[inline]
 fn udp_payload(frame: &[u8], at: usize, end: usize) -> Result<Range<usize>, Malformed> {
     let header: &[u8; UDP_LEN] = field(&frame[..end], at).ok_or(Malformed::UdpTruncated)?;
     let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
@@ -219,10 +223,12 @@ fn address_v6(frame: &[u8], at: usize) -> Result<Ipv6Addr, Malformed> {
 }
 
 /// `N` bytes of `frame` from `at`, if it has them.
+#[inline]
 fn field<const N: usize>(frame: &[u8], at: usize) -> Option<&[u8; N]> {
     frame.get(at..)?.first_chunk()
 }
 
+#[inline]
 fn be16(frame: &[u8], at: usize) -> Option<u16> {
     field(frame, at).map(|bytes| u16::from_be_bytes(*bytes))
 }

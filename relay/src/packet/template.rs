@@ -12,7 +12,7 @@ const HEADER_MAX: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
 
 /// Headers of one flow, complete but for lengths and checksums, whose constant parts are summed already.
 ///
-/// A datagram costs one copy of the header, one of the payload and one pass of the checksum over it.
+/// A datagram costs one copy of the header and one pass over the payload, which copies and sums it.
 #[derive(Debug, Clone)]
 pub struct UdpTemplate {
     header: [u8; HEADER_MAX],
@@ -79,7 +79,6 @@ impl UdpTemplate {
         let frame_len = self.header_len + payload.len();
         let (header, body) = frame.get_mut(..frame_len)?.split_at_mut(self.header_len);
         header.copy_from_slice(&self.header[..self.header_len]);
-        body.copy_from_slice(payload);
 
         if self.v4 {
             header[16..18].copy_from_slice(&ip_len.to_be_bytes());
@@ -90,7 +89,7 @@ impl UdpTemplate {
         }
         // UDP's length is in the pseudo header and in the header.
         let sum = checksum::add_u16(checksum::add_u16(self.udp_sum, udp_len), udp_len);
-        let sum = match checksum::finish(checksum::add(sum, body)) {
+        let sum = match checksum::finish(checksum::copy_and_add(sum, payload, body)) {
             // Zero means "no checksum" (RFC 768), which IPv6 forbids (RFC 8200, 8.1).
             0 => 0xffff,
             sum => sum,

@@ -93,17 +93,17 @@ fn start(site: &Site, what: Receive, tally: SharedTally) -> anyhow::Result<Recei
         printed: 0,
         run: None,
     };
-    let claim = Claim::first();
-    let spawn = Spawn { site, key, claim, end };
+    let spawn = Spawn { site, key, end };
     let obtained = match interface {
         None => {
-            spawn.lane(&mut receiving, open_socket_rx(&end)?)?;
+            spawn.lane(&mut receiving, Claim::first(), open_socket_rx(&end)?)?;
             "driver=socket mode=kernel".to_owned()
         }
         Some(interface) => {
             let link = XdpReceiving::open(&end, &interface, lanes)?;
-            for queues in link.lanes {
-                spawn.lane(&mut receiving, queues)?;
+            let claims = Claim::among(link.lanes.len()).context("more queues than receivers can share a link")?;
+            for (queues, claim) in link.lanes.into_iter().zip(claims) {
+                spawn.lane(&mut receiving, claim, queues)?;
             }
             receiving.program = Some(link.program);
             format!("driver=xdp mode={}", link.mode)
@@ -120,18 +120,17 @@ fn start(site: &Site, what: Receive, tally: SharedTally) -> anyhow::Result<Recei
 struct Spawn<'a> {
     site: &'a Site,
     key: LinkKey,
-    claim: Claim,
     end: LinkEnd<'a>,
 }
 
 impl Spawn<'_> {
-    fn lane<P>(&self, to: &mut Receiving, port: P) -> anyhow::Result<()>
+    fn lane<P>(&self, to: &mut Receiving, claim: Claim, port: P) -> anyhow::Result<()>
     where
         P: LinkPort + Send + 'static,
     {
         let remembered = to.watch.remembered();
         let mut receiver = Receiver::new(ReceiverConfig {
-            claim: self.claim.another().context("more queues than receivers can share a link")?,
+            claim,
             key: self.key.clone(),
             direction: Direction::Forward,
             epoch_min: remembered.epoch,

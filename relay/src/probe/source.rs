@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ladder::Step;
 use super::message::{LaneSent, PAYLOAD_BYTES_MIN};
+use crate::config::default_burst_bytes;
 use crate::host::Readiness;
 use crate::lane::{BATCH, Sends};
 use crate::link::{Nanos, Rate, Sender, SenderCounters, TxPort};
@@ -13,8 +14,8 @@ use crate::tcp::Feed;
 use crate::telemetry::counters::SendLink;
 use crate::wire::{BENCH_CHANNEL, FLAG_END, RecordHead, RecordType};
 
-/// Frames that may wait for a paced lane's rate before no more records are made: enough to fill the largest burst of the
-/// default settings, few enough that a step ends soon after its time.
+/// Frames that may wait for a paced lane's rate before no more records are made: as many as the lane makes between
+/// two looks at them, few enough that a step ends soon after its time.
 const WAITING_MAX: usize = 64;
 /// What was sent in a step is said again after this long, until the next step.
 const TELL_AGAIN_NS: Nanos = 100_000_000;
@@ -106,7 +107,8 @@ impl Source {
 
     fn begin<P: TxPort>(&mut self, now: Nanos, step: Step, sender: &mut Sender<P>) {
         let share = |bits_per_second: u64| (bits_per_second / u64::from(self.lanes)).max(1);
-        let burst_bytes = self.burst_bytes;
+        // As large as a site file with this rate would have it.
+        let burst_bytes = self.burst_bytes.max(default_burst_bytes(step.rate_bps));
         sender.set_rate(step.rate_bps.map(|rate| Rate { bits_per_second: share(rate), burst_bytes }));
         (self.records, self.began, self.before) = (0, now, sender.counters());
         self.state = State::Running;

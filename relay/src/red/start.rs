@@ -38,7 +38,6 @@ const ETHERNET_LEN: u32 = 14;
 struct Common {
     site: Site,
     key: LinkKey,
-    claim: Claim,
     deliveries: Deliveries,
     clock: Clock,
     /// What was seen of the link before this start.
@@ -68,17 +67,8 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
     let deliveries = Deliveries::new(runtime.handle().clone(), feed, notices.clone(), clock, Arc::clone(&memory));
     // First: a session that begins is answered.
     let return_link = returns.map(|returns| returns.start(&site, &key, clock, &table)).transpose()?;
-    let common = Common {
-        key,
-        claim: Claim::first(),
-        deliveries,
-        clock,
-        remembered: watch.remembered().clone(),
-        table,
-        counters,
-        notices,
-        site,
-    };
+    let common =
+        Common { key, deliveries, clock, remembered: watch.remembered().clone(), table, counters, notices, site };
     let (running, program, obtained) = match interfaces {
         None => start_socket(&common)?,
         Some(interfaces) => start_xdp(&common, &interfaces)?,
@@ -133,7 +123,7 @@ type Started = (Lanes<ReceivingOrder<Table>, SharedSeen>, Option<ReceivingLink>,
 fn start_socket(common: &Common) -> anyhow::Result<Started> {
     let port = open_socket_rx(&LinkEnd::forward(&common.site.link, Role::Red))?;
     let mut lanes = Lanes::default();
-    spawn(common, &mut lanes, port, Egress::new(None))?;
+    spawn(common, &mut lanes, Claim::first(), port, Egress::new(None))?;
     lanes.wait_ready()?;
     Ok((lanes, None, "driver=socket mode=kernel".to_owned()))
 }
@@ -143,10 +133,11 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     let link = XdpReceiving::open(&end, &interfaces.link, interfaces.lanes())?;
     let mut lanes = Lanes::default();
     let mut zone_mode = String::new();
-    for (number, queues) in link.lanes.into_iter().enumerate() {
+    let claims = Claim::among(link.lanes.len()).context("more queues than receivers can share a link")?;
+    for (number, (queues, claim)) in link.lanes.into_iter().zip(claims).enumerate() {
         let xdp = open_zone(common, &interfaces.zone, number)?;
         zone_mode = xdp.socket.mode().to_string();
-        spawn(common, &mut lanes, queues, Egress::new(Some(xdp)))?;
+        spawn(common, &mut lanes, claim, queues, Egress::new(Some(xdp)))?;
     }
     lanes.wait_ready()?;
     Ok((lanes, Some(link.program), format!("driver=xdp mode={} zone_mode={zone_mode}", link.mode)))
@@ -165,6 +156,7 @@ fn open_zone(common: &Common, zone: &InterfaceInfo, lane: usize) -> anyhow::Resu
 fn spawn<P>(
     common: &Common,
     lanes: &mut Lanes<ReceivingOrder<Table>, SharedSeen>,
+    claim: Claim,
     port: P,
     egress: Egress,
 ) -> anyhow::Result<()>
@@ -173,7 +165,7 @@ where
 {
     let link = &common.site.link;
     let mut receiver = Receiver::new(ReceiverConfig {
-        claim: common.claim.another().context("more queues than receivers can share a link")?,
+        claim,
         key: common.key.clone(),
         direction: Direction::Forward,
         epoch_min: common.remembered.epoch,

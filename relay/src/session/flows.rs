@@ -1,5 +1,8 @@
 //! The flows of one BLUE lane: which source has which session.
+//!
+//! Datagrams come in runs of one flow: the one that came last is looked at first, without hashing anything.
 
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 
 use rustc_hash::FxBuildHasher;
@@ -18,7 +21,7 @@ pub trait StreamRules {
 }
 
 /// A flow: who sends to which stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowKey {
     /// The sender.
     pub source: SocketAddr,
@@ -26,8 +29,23 @@ pub struct FlowKey {
     pub slot: u16,
 }
 
+impl Hash for FlowKey {
+    /// One word for IPv4, instead of one for each field.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let port_and_slot = u64::from(self.source.port()) << 16 | u64::from(self.slot);
+        match self.source {
+            SocketAddr::V4(source) => state.write_u64(u64::from(source.ip().to_bits()) << 32 | port_and_slot),
+            SocketAddr::V6(source) => {
+                state.write_u128(source.ip().to_bits());
+                state.write_u64(port_and_slot);
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Flow {
+    key: FlowKey,
     id: SessionId,
     next_sequence: u32,
     last_at: Nanos,
@@ -48,7 +66,11 @@ pub enum OpenError {
 /// Flows of one lane.
 #[derive(Debug, Default)]
 pub struct FlowTable {
-    flows: std::collections::HashMap<FlowKey, Flow, FxBuildHasher>,
+    flows: Vec<Flow>,
+    /// Where in `flows` each is.
+    places: std::collections::HashMap<FlowKey, usize, FxBuildHasher>,
+    /// Where the flow was that came last.
+    last: usize,
     /// With slot and number of the datagram that would have been next.
     ended: Announced<(u16, u32)>,
 }
@@ -56,57 +78,93 @@ pub struct FlowTable {
 impl FlowTable {
     /// The session of `key` and the number of its next datagram, which is thereby used. Opens a session if there is
     /// none; the third value says so.
+    #[inline]
     pub fn next(
         &mut self,
         now: Nanos,
         key: FlowKey,
         rules: &impl StreamRules,
     ) -> Result<(SessionId, u32, bool), OpenError> {
-        if let Some(flow) = self.flows.get_mut(&key) {
-            flow.last_at = now;
-            let sequence = flow.next_sequence;
-            flow.next_sequence = sequence.wrapping_add(1);
-            return Ok((flow.id, sequence, false));
-        }
+        let Some(flow) = self.find(&key) else { return self.open(now, key, rules) };
+        flow.last_at = now;
+        let sequence = flow.next_sequence;
+        flow.next_sequence = sequence.wrapping_add(1);
+        Ok((flow.id, sequence, false))
+    }
+
+    #[cold]
+    fn open(
+        &mut self,
+        now: Nanos,
+        key: FlowKey,
+        rules: &impl StreamRules,
+    ) -> Result<(SessionId, u32, bool), OpenError> {
         let limit = rules.limit(key.slot).ok_or(OpenError::NoStream)?;
         let place = limit.enter().ok_or(OpenError::Limit)?;
         let id = new_id();
-        self.flows.insert(key, Flow { id, next_sequence: 1, last_at: now, _place: place });
+        self.places.insert(key, self.flows.len());
+        self.flows.push(Flow { key, id, next_sequence: 1, last_at: now, _place: place });
         Ok((id, 0, true))
     }
 
     /// Gives the number that [`FlowTable::next`] just used back: its datagram did not go out.
     pub fn undo(&mut self, key: FlowKey) {
-        if let Some(flow) = self.flows.get_mut(&key) {
+        if let Some(flow) = self.find(&key) {
             flow.next_sequence = flow.next_sequence.wrapping_sub(1);
         }
     }
 
     /// Ends sessions that were idle too long or whose stream is gone; `each` is told.
     pub fn expire(&mut self, now: Nanos, rules: &impl StreamRules, mut each: impl FnMut(&FlowKey, SessionId)) {
-        let ended = &mut self.ended;
-        self.flows.retain(|key, flow| {
-            let keep = rules.limit(key.slot).is_some() && now.saturating_sub(flow.last_at) < rules.idle_ns(key.slot);
-            if !keep {
-                each(key, flow.id);
-                ended.push(flow.id, (key.slot, flow.next_sequence));
+        let mut index = 0;
+        while let Some(flow) = self.flows.get(index) {
+            let slot = flow.key.slot;
+            if rules.limit(slot).is_some() && now.saturating_sub(flow.last_at) < rules.idle_ns(slot) {
+                index += 1;
+            } else {
+                each(&flow.key, flow.id);
+                self.end(index);
             }
-            keep
-        });
+        }
+    }
+
+    /// Ends the flow at `index`; the last one takes its place.
+    fn end(&mut self, index: usize) {
+        let flow = self.flows.swap_remove(index);
+        self.places.remove(&flow.key);
+        if let Some(moved) = self.flows.get(index) {
+            self.places.insert(moved.key, index);
+        }
+        self.ended.push(flow.id, (flow.key.slot, flow.next_sequence));
+    }
+
+    #[inline]
+    fn find(&mut self, key: &FlowKey) -> Option<&mut Flow> {
+        if self.flows.get(self.last).is_none_or(|flow| flow.key != *key) {
+            self.last = self.look_up(key)?;
+        }
+        self.flows.get_mut(self.last)
+    }
+
+    /// Not part of the way that most datagrams go.
+    #[inline(never)]
+    fn look_up(&self, key: &FlowKey) -> Option<usize> {
+        self.places.get(key).copied()
     }
 
     /// Ends every session.
     pub fn end_all(&mut self) {
-        for (key, flow) in self.flows.drain() {
-            self.ended.push(flow.id, (key.slot, flow.next_sequence));
+        self.places.clear();
+        for flow in self.flows.drain(..) {
+            self.ended.push(flow.id, (flow.key.slot, flow.next_sequence));
         }
     }
 
     /// Announces every session: `mark` gets slot, session, next sequence, and whether it has ended; it returns false
     /// if it could not take the mark now.
     pub fn marks(&mut self, mut mark: impl FnMut(u16, SessionId, u32, bool) -> bool) {
-        for (key, flow) in &self.flows {
-            mark(key.slot, flow.id, flow.next_sequence, false);
+        for flow in &self.flows {
+            mark(flow.key.slot, flow.id, flow.next_sequence, false);
         }
         self.ended.announce(|id, (slot, next_sequence)| mark(*slot, id, *next_sequence, true));
     }
@@ -145,6 +203,28 @@ mod tests {
         table.undo(key(1));
         assert_eq!(table.next(50, key(1), &rules), Ok((id, 1, false)));
         assert_ne!(table.next(50, key(2), &rules).expect("room").0, id);
+    }
+
+    #[test]
+    fn flows_stay_apart_whichever_of_them_end() {
+        let (mut table, rules) = (FlowTable::default(), Rules(SessionLimit::new(100, None)));
+        let ids: Vec<SessionId> = (0..50).map(|port| table.next(0, key(port), &rules).expect("room").0).collect();
+        let stays = |port: u16| port.is_multiple_of(3);
+        for port in (0..50).filter(|port| stays(*port)) {
+            assert_eq!(table.next(60, key(port), &rules), Ok((ids[usize::from(port)], 1, false)));
+        }
+        let mut ended = Vec::new();
+        table.expire(120, &rules, |key, id| ended.push((key.source.port(), id)));
+        ended.sort_unstable();
+        let gone: Vec<_> = (0..50).filter(|port| !stays(*port)).map(|port| (port, ids[usize::from(port)])).collect();
+        assert_eq!((ended, table.live(), rules.0.live()), (gone, 17, 17));
+        for port in (0..50).rev() {
+            let (id, sequence, opened) = table.next(121, key(port), &rules).expect("room");
+            assert_eq!(
+                (id == ids[usize::from(port)], sequence, opened),
+                (stays(port), if stays(port) { 2 } else { 0 }, !stays(port))
+            );
+        }
     }
 
     #[test]

@@ -9,6 +9,9 @@ const FLAG_STOPPING: u8 = 1;
 /// Entries that fit the smallest symbol that a link may have (MTU 576: 500 bytes); more go in further frames.
 pub const STREAM_ENTRIES_MAX: usize = (500 - HEAD_LEN) / ENTRY_LEN;
 
+/// The longest body that is written, bytes.
+pub const HEARTBEAT_LEN_MAX: usize = HEAD_LEN + STREAM_ENTRIES_MAX * ENTRY_LEN;
+
 /// One channel's cumulative counters on the lane, as of its last closed block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatEntry {

@@ -76,7 +76,7 @@ mod seal;
 mod status;
 
 pub use frame::{FrameError, Header, Kind, Position};
-pub use heartbeat::{Heartbeat, HeartbeatEntry, STREAM_ENTRIES_MAX, table_digest};
+pub use heartbeat::{HEARTBEAT_LEN_MAX, Heartbeat, HeartbeatEntry, STREAM_ENTRIES_MAX, table_digest};
 pub use origin::{ORIGIN_LEN, origin_from_wire, origin_to_wire};
 pub use record::{FLAG_ABORT, FLAG_END, RecordHead, RecordType};
 pub use replay::{ReplayWindow, Verdict};

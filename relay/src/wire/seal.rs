@@ -6,6 +6,7 @@
 //! and keeps the format one, but proves nothing about the sender.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf;
 
 use super::frame::FrameError;
@@ -82,21 +83,23 @@ impl Sealer {
         Self { key: key.derive(direction, epoch), sealed: key.is_sealed(), epoch }
     }
 
-    /// Completes a frame in place: `frame` holds room for the header, then the symbol, then room for the tag.
+    /// Makes a frame around `symbol`: `frame` is [`FRAME_OVERHEAD`](super::FRAME_OVERHEAD) bytes longer. The cipher reads the
+    /// symbol where it is and writes it where it belongs, so that nothing is copied besides.
     /// Epoch and sealing are this sealer's, whatever `header` says. The packet number must be fresh for its lane.
     #[inline]
-    pub fn seal(&self, header: &Header, frame: &mut [u8]) {
+    pub fn seal(&self, header: &Header, symbol: &[u8], frame: &mut [u8]) {
         let header = Header { sealed: self.sealed, epoch: self.epoch, ..*header };
         header.write(frame);
         let (body, tag) = frame.split_at_mut(frame.len() - TAG_LEN);
+        let (head, room) = body.split_at_mut(HEADER_LEN);
         let nonce = nonce(&header);
-        let computed = if self.sealed {
-            let (head, symbol) = body.split_at_mut(HEADER_LEN);
-            self.key.seal_in_place_separate_tag(nonce, Aad::from(&*head), symbol)
+        let sealed = if self.sealed {
+            self.key.seal_out_of_place_scatter(nonce, Aad::from(&*head), symbol, room, &[], tag)
         } else {
-            self.key.seal_in_place_separate_tag(nonce, Aad::from(&*body), &mut [])
+            room.copy_from_slice(symbol);
+            self.key.seal_out_of_place_scatter(nonce, Aad::from(&*body), &[], &mut [], &[], tag)
         };
-        tag.copy_from_slice(computed.expect("a frame is far below AES-GCM's limit").as_ref());
+        sealed.expect("a frame is far below AES-GCM's limit, and as long as its parts");
     }
 }
 
@@ -149,7 +152,8 @@ impl Opener {
     }
 
     /// Reads the header and refuses what needs no cipher to be refused.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for `Header::read`")]
+    #[inline(always)]
     pub fn peek(&self, frame: &[u8]) -> Result<Header, OpenError> {
         let header = Header::read(frame)?;
         match (header.sealed, self.link_key.is_sealed()) {
@@ -162,28 +166,57 @@ impl Opener {
 
     /// Checks the tag and decrypts in place; `header` is what [`Opener::peek`] gave for this frame. Returns the symbol.
     pub fn open<'a>(&mut self, header: &Header, frame: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
+        self.with_key(header, |key| open_in_place(key, header, frame))
+    }
+
+    /// As [`Opener::open`], but the symbol goes into `symbol`, which is as long as it is; after an error it may hold anything. The
+    /// frame stays as it came.
+    #[inline]
+    pub fn open_into(&mut self, header: &Header, frame: &[u8], symbol: &mut [u8]) -> Result<(), OpenError> {
+        self.with_key(header, |key| open_into(key, header, frame, symbol))
+    }
+
+    /// Opens a frame with the key of its epoch, and moves to that epoch if the frame is genuine.
+    #[inline]
+    fn with_key<T>(
+        &mut self,
+        header: &Header,
+        open: impl FnOnce(&LessSafeKey) -> Result<T, Unspecified>,
+    ) -> Result<T, OpenError> {
         if header.epoch == self.epoch
             && let Some(key) = &self.key
         {
-            return open_with(key, header, frame);
+            return open(key).map_err(|_| OpenError::BadTag);
         }
         let key = self.link_key.derive(self.direction, header.epoch);
-        let symbol = open_with(&key, header, frame)?;
+        let opened = open(&key).map_err(|_| OpenError::BadTag)?;
         self.epoch = header.epoch;
         self.key = Some(key);
-        Ok(symbol)
+        Ok(opened)
     }
 }
 
-fn open_with<'a>(key: &LessSafeKey, header: &Header, frame: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
+fn open_in_place<'a>(key: &LessSafeKey, header: &Header, frame: &'a mut [u8]) -> Result<&'a mut [u8], Unspecified> {
     let nonce = nonce(header);
     if header.sealed {
         let (head, rest) = frame.split_at_mut(HEADER_LEN);
-        return key.open_in_place(nonce, Aad::from(&*head), rest).map_err(|_| OpenError::BadTag);
+        return key.open_in_place(nonce, Aad::from(&*head), rest);
     }
     let (body, tag) = frame.split_at_mut(frame.len() - TAG_LEN);
-    key.open_in_place(nonce, Aad::from(&*body), tag).map_err(|_| OpenError::BadTag)?;
+    key.open_in_place(nonce, Aad::from(&*body), tag)?;
     Ok(&mut body[HEADER_LEN..])
+}
+
+fn open_into(key: &LessSafeKey, header: &Header, frame: &[u8], symbol: &mut [u8]) -> Result<(), Unspecified> {
+    let nonce = nonce(header);
+    let (body, tag) = frame.split_at(frame.len() - TAG_LEN);
+    let (head, sealed) = body.split_at(HEADER_LEN);
+    if header.sealed {
+        return key.open_separate_gather(nonce, Aad::from(head), sealed, tag, symbol);
+    }
+    key.open_separate_gather(nonce, Aad::from(body), &[], tag, &mut [])?;
+    symbol.copy_from_slice(sealed);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -206,14 +239,19 @@ mod tests {
 
     fn sealed_frame(key: &LinkKey, epoch: u32, symbol: &[u8]) -> Vec<u8> {
         let mut frame = vec![0; HEADER_LEN + symbol.len() + TAG_LEN];
-        frame[HEADER_LEN..][..symbol.len()].copy_from_slice(symbol);
-        Sealer::new(key, Direction::Forward, epoch).seal(&header(5), &mut frame);
+        Sealer::new(key, Direction::Forward, epoch).seal(&header(5), symbol, &mut frame);
         frame
     }
 
+    /// Either way of opening comes to the same.
     fn open(opener: &mut Opener, frame: &mut [u8]) -> Result<Vec<u8>, OpenError> {
         let header = opener.peek(frame)?;
-        opener.open(&header, frame).map(|symbol| symbol.to_vec())
+        let mut symbol = vec![0; frame.len() - HEADER_LEN - TAG_LEN];
+        let into = opener.open_into(&header, frame, &mut symbol);
+        let in_place = opener.open(&header, frame).map(|symbol| symbol.to_vec());
+        assert_eq!(into, in_place.as_ref().map(|_| ()).map_err(|error| *error));
+        assert!(into.is_err() || in_place.as_ref() == Ok(&symbol));
+        in_place
     }
 
     fn keys() -> [LinkKey; 2] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lab::traffic::{Load, Sender};
 use lab::{Options, Role, Site, Tap, address, require_root};
-use relay::wire::{Direction, Header, Kind, LinkKey, Sealer};
+use relay::wire::{Direction, HEADER_LEN, Header, Kind, LinkKey, Sealer, TAG_LEN};
 
 use super::frames::{HEADERS_LEN, injector, recorder, with_frame};
 use lab::path::{Ground, PORT, QUIET, stream};
@@ -79,7 +79,9 @@ fn attack(random: &mut Random, packet: &[u8], foreign: &Sealer) -> Attack {
         7 => {
             let header = Header::read(&frame).expect("a genuine frame");
             // Ahead of everything seen, also in epoch.
-            foreign.seal(&Header { packet_number: header.packet_number + 1_000_000, ..header }, &mut frame);
+            let header = Header { packet_number: header.packet_number + 1_000_000, ..header };
+            let symbol = frame[HEADER_LEN..frame.len() - TAG_LEN].to_vec();
+            foreign.seal(&header, &symbol, &mut frame);
             "bad_tag"
         }
         8 => "replayed",

@@ -18,11 +18,10 @@ impl Forge {
     /// The next frame of the lane.
     pub(super) fn frame(&mut self, position: Position, kind: Kind, symbol: &[u8]) -> Vec<u8> {
         let mut frame = vec![0; HEADER_LEN + symbol.len() + TAG_LEN];
-        frame[HEADER_LEN..][..symbol.len()].copy_from_slice(symbol);
         let packet_number = self.packet_number;
         self.packet_number += 1;
-        self.sealer
-            .seal(&Header { sealed: false, epoch: 0, lane: self.lane, packet_number, position, kind }, &mut frame);
+        let header = Header { sealed: false, epoch: 0, lane: self.lane, packet_number, position, kind };
+        self.sealer.seal(&header, symbol, &mut frame);
         frame
     }
 

@@ -174,3 +174,31 @@ fn heartbeats_never_take_an_open_symbols_frame() {
     assert_eq!(world.senders[0].counters().tx_full, 0);
     assert_eq!(world.finish_and_verify(), 0);
 }
+
+/// A lane that is alone has all of the link's rate, two that are busy have half of it each, and together never more.
+#[test]
+fn lanes_share_one_rate() {
+    const FRAME_BYTES: u32 = 1472;
+    let rate = Rate { bits_per_second: 100_000_000, burst_bytes: 10_000 };
+    let mut world = World::new(&Plan { lanes: 2, sessions: 2, ..Plan::bare(4) });
+    let pacer = Pacer::shared(rate, 2, FRAME_BYTES);
+    world.senders.iter_mut().for_each(|sender| sender.share_rate(pacer.clone()));
+    let allowed = |time_ns: Nanos| (time_ns as f64 * rate.bits_per_second as f64 / 8e9) / f64::from(FRAME_BYTES);
+    let left = |world: &World, lane: usize| world.senders[lane].port().counts.frames as f64;
+    let mut busy = |sessions: std::ops::Range<u64>| {
+        let (began, before) = (world.now, [left(&world, 0), left(&world, 1)]);
+        while world.now < began + 500 * MS {
+            sessions.clone().for_each(|session| while world.push_on(session).is_ok() {});
+            world.pass(MS);
+        }
+        let (all, burst) = (allowed(world.now - began), f64::from(rate.burst_bytes / FRAME_BYTES));
+        let share = [0, 1].map(|lane| (left(&world, lane) - before[lane]) / all);
+        // Heartbeats are smaller than frames are counted as.
+        assert!((share[0] + share[1]) * all <= all + burst + 8.0, "{share:?} of {all} frames");
+        share
+    };
+    let alone = busy(0..1);
+    assert!(alone[0] > 0.95, "{alone:?}");
+    let both = busy(0..2);
+    assert!(both.iter().all(|share| (0.45..0.55).contains(share)), "{both:?}");
+}

@@ -27,8 +27,8 @@ use measured::Bench;
 use progress::Progress;
 use report::{BenchResult, Machine, Report};
 
-/// Seconds of a step in a network: loss of 1 in 100,000 is seen from 20,000 datagrams a second on.
-const SECONDS: f64 = 5.0;
+/// Seconds of a step in a network: loss of 1 in 100,000 is seen from 40,000 datagrams a second on.
+const SECONDS: f64 = 3.0;
 /// With `--quick`: sees what is lost at once.
 const SECONDS_QUICK: f64 = 1.0;
 /// The benchmarks that need a network.
@@ -74,7 +74,7 @@ struct Options {
     /// How often every case is measured [default: 5, with --quick 3; of link, udp and tcp 3, with --quick 1]
     #[arg(long)]
     runs: Option<u32>,
-    /// Length of one step of link, udp and tcp [default: 5, with --quick 1]
+    /// Length of one step of link, udp and tcp [default: 3, with --quick 1]
     #[arg(long)]
     seconds: Option<f64>,
     /// Only cases that have this in their name, such as "1400 B" or "2 lanes"

@@ -23,6 +23,9 @@ pub enum Unit {
     /// Time that something took; less is better.
     #[serde(rename = "us")]
     Microseconds,
+    /// Processor time per time, 100 is one core all the while; less is better.
+    #[serde(rename = "% core")]
+    PercentOfCore,
     /// Memory, 2^20 bytes; less is better.
     #[serde(rename = "MiB")]
     Mebibytes,
@@ -35,6 +38,7 @@ impl std::fmt::Display for Unit {
             Self::Share => "share",
             Self::SecondsPerGb => "CPU-s/GB",
             Self::Microseconds => "us",
+            Self::PercentOfCore => "% core",
             Self::Mebibytes => "MiB",
         })
     }

@@ -32,20 +32,17 @@ const QUIET: Duration = Duration::from_millis(100);
 struct Size {
     name: &'static str,
     mtu: u32,
-    /// Of a frame with `AF_XDP`, whose frames have at most 4,096 bytes.
-    bare_bytes: usize,
-    /// Of a frame with kernel UDP.
-    kernel_bytes: usize,
+    bytes: usize,
     /// The codes that the relay is measured with, where it fills its frames: a ladder of rates takes ten times as long as the rest.
     codes: &'static [&'static str],
 }
 
 const SIZES: [Size; 5] = [
-    Size { name: "64 B", mtu: 1500, bare_bytes: 66, kernel_bytes: 66, codes: &[] },
-    Size { name: "512 B", mtu: 1500, bare_bytes: 512, kernel_bytes: 512, codes: &[] },
-    Size { name: "MTU 1500", mtu: 1500, bare_bytes: 1514, kernel_bytes: 1514, codes: &["reed-solomon", "raptorq"] },
-    Size { name: "MTU 3400", mtu: 3400, bare_bytes: 3414, kernel_bytes: 3414, codes: &["reed-solomon"] },
-    Size { name: "MTU 9000", mtu: 9000, bare_bytes: 4096, kernel_bytes: 9014, codes: &["reed-solomon"] },
+    Size { name: "64 B", mtu: 1500, bytes: 66, codes: &[] },
+    Size { name: "512 B", mtu: 1500, bytes: 512, codes: &[] },
+    Size { name: "MTU 1500", mtu: 1500, bytes: 1514, codes: &["reed-solomon", "raptorq"] },
+    Size { name: "MTU 3400", mtu: 3400, bytes: 3414, codes: &["reed-solomon"] },
+    Size { name: "MTU 9000", mtu: 9000, bytes: 9014, codes: &["reed-solomon"] },
 ];
 
 /// The benchmark.
@@ -96,10 +93,10 @@ fn case(place: usize, size: Size, threaded: bool, times: Times) -> Step {
         let rate = |name: &str, value| {
             Measured::new(name, Unit::GbitPerSecond, value).at(plot_name(threaded), name, place as f64)
         };
-        let bare = bare::measure(&Lab::new(&options)?, size.bare_bytes, threaded, times.look)?;
+        let bare = bare::measure(&Lab::new(&options)?, size.bytes, threaded, times.look)?;
         let mut figures = vec![rate("bare AF_XDP", bare)];
         for (name, offload) in [("kernel UDP, sendmmsg", false), ("kernel UDP, GSO and GRO", true)] {
-            let kernel = kernel(&Lab::new(&options)?, size.kernel_bytes, offload, times.look)?;
+            let kernel = kernel(&Lab::new(&options)?, size.bytes, offload, times.look)?;
             figures.push(rate(name, kernel).of("bare", bare));
         }
         for code in size.codes {

@@ -26,7 +26,7 @@ use crate::steer::{self, ReceivingLink};
 use crate::telemetry::counters::ReceiveLink;
 use crate::telemetry::reasons::FrameDropped;
 use crate::xsk::interface::InterfaceInfo;
-use crate::xsk::{RxConfig, RxSocket, rx_packet_max};
+use crate::xsk::{RxConfig, RxSocket};
 
 /// A lane's receiving end: one or several queues, or a kernel socket.
 pub trait LinkPort: RxPort {
@@ -41,10 +41,6 @@ pub trait LinkPort: RxPort {
 
 /// Memory for symbols that wait, per lane: at 10 Gbit/s it is 50 ms of link, far more than any `hold`.
 pub const POOL_BYTES: usize = 64 << 20;
-/// Ethernet header, bytes.
-const ETHERNET_LEN: u32 = 14;
-/// On jumbo links: a packet of 9,000 bytes then lies in three frames of the card's memory instead of six.
-const JUMBO_FRAME_BYTES: u32 = 4096;
 /// Half of a ring's slots, with a frame of at least 1 KiB of payload in each.
 const BYTES_PER_SLOT: usize = 512;
 /// The kernel counts about 2.3 KiB for a packet of 1,400 bytes (`SKB_TRUESIZE`, linux/skbuff.h); the rest is margin.
@@ -110,11 +106,7 @@ impl XdpReceiving {
         let mut mode = program.mode().to_string();
         let mut opened: Vec<Queues> = (0..lanes.max(1)).map(|_| Queues(Vec::new())).collect();
         for queue in 0..interface.rx_queues {
-            let mut config = RxConfig::one_of(&end.own.interface, queue, interface.rx_queues);
-            if u32::from(end.mtu) + ETHERNET_LEN > rx_packet_max(config.frame_size) {
-                config.frame_size = JUMBO_FRAME_BYTES;
-            }
-            let socket = RxSocket::open(&config)?;
+            let socket = RxSocket::open(&RxConfig::one_of(&end.own.interface, queue, interface.rx_queues))?;
             program.register(queue, socket.as_fd())?;
             mode = format!("{}/{}", program.mode(), socket.mode());
             let lane = queue as usize % opened.len();

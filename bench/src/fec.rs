@@ -61,6 +61,7 @@ fn plots() -> Vec<Plot> {
         title: title.to_owned(),
         x_label,
         y_label: "source bytes, Gbit/s per core",
+        bars: None,
     };
     vec![
         plot("fec-encode-k", "Encoding by K, symbols of 1424 bytes, 10% repair", "K, source symbols"),

@@ -27,12 +27,19 @@ use measured::Bench;
 use progress::Progress;
 use report::{BenchResult, Machine, Report};
 
-/// Seconds of a step in a network: loss of 1 in 100,000 is seen from 20,000 datagrams a second on.
-const SECONDS: f64 = 5.0;
+/// Seconds of a step in a network: loss of 1 in 100,000 is seen from 40,000 datagrams a second on.
+const SECONDS: f64 = 3.0;
 /// With `--quick`: sees what is lost at once.
 const SECONDS_QUICK: f64 = 1.0;
+/// Minutes under load in which memory must not grow.
+const MINUTES: f64 = 10.0;
+/// As one of many benchmarks: what grows with every packet is seen in half a minute.
+const MINUTES_AMONG_OTHERS: f64 = 0.5;
+/// With `--quick`: that it starts, and how much it takes then.
+const MINUTES_QUICK: f64 = 0.1;
 /// The benchmarks that need a network.
-const NETWORK: [network::Make; 3] = [network::link::bench, network::udp::bench, network::tcp::bench];
+const NETWORK: [network::Make; 5] =
+    [network::link::bench, network::udp::bench, network::tcp::bench, network::idle::bench, network::memory::bench];
 
 /// Benchmarks of the relay
 #[derive(Parser)]
@@ -56,6 +63,10 @@ enum What {
     Udp(Options),
     /// Streams of bytes from client to server over the same hosts, against TCP through the kernel; needs root
     Tcp(Options),
+    /// What the relays take of a core while nothing happens, and with 1,000 idle TCP sessions; needs root
+    Idle(Options),
+    /// Memory of the relays at full rate, over minutes: UDP, then TCP; needs root
+    Memory(Options),
     /// Everything above, one after another
     All(Options),
     /// Instructions of the pipelines for one fixed input, against those kept in bench/instructions.json
@@ -74,9 +85,12 @@ struct Options {
     /// How often every case is measured [default: 5, with --quick 3; of link, udp and tcp 3, with --quick 1]
     #[arg(long)]
     runs: Option<u32>,
-    /// Length of one step of link, udp and tcp [default: 5, with --quick 1]
+    /// Length of one step of link, udp, tcp and idle [default: 3, with --quick 1]
     #[arg(long)]
     seconds: Option<f64>,
+    /// How long memory is watched under each load [default: 10, with --quick 0.1; as part of all 0.5]
+    #[arg(long)]
+    minutes: Option<f64>,
     /// Only cases that have this in their name, such as "1400 B" or "2 lanes"
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -96,9 +110,11 @@ fn main() -> ExitCode {
         Some(What::Pipeline(options)) => run(&options, vec![pipeline::bench(options.quick)]),
         Some(What::Fec(options)) => run(&options, vec![fec::bench(options.quick)]),
         Some(What::Loss(options)) => run(&options, vec![loss::bench(options.quick)]),
-        Some(What::Link(options)) => run(&options, network(&options, &[network::link::bench])),
-        Some(What::Udp(options)) => run(&options, network(&options, &[network::udp::bench])),
-        Some(What::Tcp(options)) => run(&options, network(&options, &[network::tcp::bench])),
+        Some(What::Link(options)) => run(&options, network(&options, &[network::link::bench], MINUTES)),
+        Some(What::Udp(options)) => run(&options, network(&options, &[network::udp::bench], MINUTES)),
+        Some(What::Tcp(options)) => run(&options, network(&options, &[network::tcp::bench], MINUTES)),
+        Some(What::Idle(options)) => run(&options, network(&options, &[network::idle::bench], MINUTES)),
+        Some(What::Memory(options)) => run(&options, network(&options, &[network::memory::bench], MINUTES)),
         Some(What::All(options)) => run(&options, all(&options)),
         Some(What::Instructions(options)) => instructions::run(&options),
         Some(What::HotPath(path)) => instructions::hot_path(&path),
@@ -116,14 +132,15 @@ fn main() -> ExitCode {
 fn all(options: &Options) -> Vec<Bench> {
     let quick = options.quick;
     let mut benches = vec![pipeline::bench(quick), fec::bench(quick), loss::bench(quick)];
-    benches.extend(network(options, &NETWORK));
+    benches.extend(network(options, &NETWORK, MINUTES_AMONG_OTHERS));
     benches
 }
 
-/// Those that need a network, if this user may make one; says so if not.
-fn network(options: &Options, benches: &[network::Make]) -> Vec<Bench> {
+/// Those that need a network, if this user may make one; says so if not. `minutes`: for memory, unless somebody says otherwise.
+fn network(options: &Options, benches: &[network::Make], minutes: f64) -> Vec<Bench> {
     let seconds = options.seconds.unwrap_or(if options.quick { SECONDS_QUICK } else { SECONDS });
-    let times = network::Times::new(seconds);
+    let minutes = options.minutes.unwrap_or(if options.quick { MINUTES_QUICK } else { minutes });
+    let times = network::Times::new(seconds, minutes);
     let benches = benches.iter().map(|bench| bench(options.quick, times));
     match lab::privilege() {
         // Ctrl-C leaves nothing behind; before any thread is started.

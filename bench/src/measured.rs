@@ -23,6 +23,9 @@ pub enum Unit {
     /// Time that something took; less is better.
     #[serde(rename = "us")]
     Microseconds,
+    /// Processor time per time, 100 is one core all the while; less is better.
+    #[serde(rename = "% core")]
+    PercentOfCore,
     /// Memory, 2^20 bytes; less is better.
     #[serde(rename = "MiB")]
     Mebibytes,
@@ -35,6 +38,7 @@ impl std::fmt::Display for Unit {
             Self::Share => "share",
             Self::SecondsPerGb => "CPU-s/GB",
             Self::Microseconds => "us",
+            Self::PercentOfCore => "% core",
             Self::Mebibytes => "MiB",
         })
     }
@@ -62,6 +66,19 @@ pub struct Plot {
     pub x_label: &'static str,
     /// Beside the y axis.
     pub y_label: &'static str,
+    /// Bars instead of lines.
+    pub bars: Option<Bars>,
+}
+
+/// A plot whose x axis has names on it: x of its points is a name's place, from 0.
+#[derive(Clone, Debug)]
+pub struct Bars {
+    /// Under the axis; one that has no bar is left out.
+    pub names: Vec<String>,
+    /// Names the figures' own baseline, if that is one and the same for all: a line over the whole width.
+    pub baseline: Option<&'static str>,
+    /// Powers of ten on the y axis: what is compared differs by more than the eye tells apart.
+    pub is_logarithmic: bool,
 }
 
 /// One figure of one run.

@@ -7,6 +7,7 @@ pub mod files;
 pub mod host;
 pub mod lane;
 pub mod link;
+pub mod mmsg;
 pub mod packet;
 pub mod probe;
 pub mod red;

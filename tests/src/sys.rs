@@ -6,6 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+/// Words of a request to [`ethtool`]: a header and 256 names of features.
+pub(crate) const ETHTOOL_WORDS: usize = 3 + 256 * 8;
+
 /// `CLOCK_MONOTONIC` in nanoseconds: one clock for every namespace of a kernel, and for every process.
 pub fn monotonic_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -152,6 +155,23 @@ pub(crate) fn wait_readable(fd: impl AsFd, timeout: Duration) -> bool {
     let mut poll = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one pollfd that outlives the call.
     unsafe { libc::poll(&raw mut poll, 1, timeout_ms) == 1 }
+}
+
+/// Asks the driver of an interface of the calling thread's namespace (`SIOCETHTOOL`); the answer takes the request's place.
+///
+/// The request is a command of linux/ethtool.h about features, of which there is room for four times as many as Linux has: the
+/// kernel writes all of them, whatever the room.
+pub(crate) fn ethtool(interface: &str, request: &mut [u32; ETHTOOL_WORDS]) -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+    // SAFETY: all zeroes is a valid ifreq.
+    let mut asked: libc::ifreq = unsafe { std::mem::zeroed() };
+    let last = asked.ifr_name.len() - 1;
+    for (to, from) in asked.ifr_name[..last].iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    asked.ifr_ifru.ifru_data = request.as_mut_ptr().cast();
+    // SAFETY: both structs outlive the call, and the request has room for whatever there is about features.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as libc::Ioctl, &raw mut asked) })
 }
 
 /// Sets an integer socket option of level `SOL_SOCKET`.

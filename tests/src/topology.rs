@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 
-use crate::{Diode, Host, Loss};
+use crate::{Diode, Host, Loss, offload};
 
 /// Who has which address. Constants, because every laboratory has namespaces of its own.
 pub mod address {
@@ -213,6 +213,7 @@ fn lay_link(
     for nic in [from, input, output, to] {
         silence(nic.host, nic.name)?;
     }
+    offload::cut_udp_messages(from.host, from.name)?;
     let name = from.name;
     from.host.ip_batch(&format!("addr add {from_address}/24 dev {name}\nlink set {name} up"))?;
     if let Some(mac) = to.mac {

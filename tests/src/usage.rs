@@ -51,11 +51,21 @@ pub fn threads(process: u32) -> Result<Vec<ThreadUsage>> {
 
 /// Most memory that a process has had resident since its start (`VmHWM`), in bytes.
 pub fn memory_max_bytes(process: u32) -> Result<u64> {
+    memory(process, "VmHWM:")
+}
+
+/// Memory that a process has resident now (`VmRSS`), in bytes.
+pub fn memory_bytes(process: u32) -> Result<u64> {
+    memory(process, "VmRSS:")
+}
+
+/// A line of `/proc/PID/status`.
+fn memory(process: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kibibytes.map(|kibibytes| kibibytes * 1024).with_context(|| format!("{path}: no VmHWM"))
+    kibibytes.map(|kibibytes| kibibytes * 1024).with_context(|| format!("{path}: no {name}"))
 }
 
 fn read(path: &str) -> Result<ThreadUsage> {
@@ -87,7 +97,8 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_threads() {
         let me = std::process::id();
-        assert!(memory_max_bytes(me).unwrap() > 100_000);
+        assert!(memory_bytes(me).unwrap() > 100_000);
+        assert!(memory_max_bytes(me).unwrap() >= memory_bytes(me).unwrap());
         assert!(cpu_time(me).is_ok() && threads(me).is_ok());
         assert!(cpu_time_exact(me).unwrap() > Duration::ZERO);
     }

@@ -100,6 +100,7 @@ fn plot(scheme: &str, pattern: Pattern) -> Plot {
         title: format!("{scheme}, {} losses", if pattern == Pattern::Random { "random" } else { "bursts of 12" }),
         x_label: "frames lost, %",
         y_label: "datagrams delivered",
+        bars: None,
     }
 }
 

@@ -17,7 +17,8 @@ const KERNEL_THREADS: [&str; 2] = ["ksoftirqd/", "napi/"];
 pub struct Watched {
     blue: Option<u32>,
     red: Option<u32>,
-    kernel: Vec<u32>,
+    /// And what each had used by then: others on the machine end theirs meanwhile.
+    kernel: Vec<(u32, Duration)>,
 }
 
 /// Processor time of everything on a path.
@@ -38,13 +39,17 @@ pub struct Cost {
 impl Watched {
     /// The path's relays, if it has any, and the kernel's threads as they are now.
     pub fn new(blue: Option<u32>, red: Option<u32>) -> Result<Self> {
-        Ok(Self { blue, red, kernel: usage::kernel_threads(&KERNEL_THREADS)? })
+        let threads = usage::kernel_threads(&KERNEL_THREADS)?;
+        let used = threads.into_iter().filter_map(|thread| Some((thread, usage::cpu_time_exact(thread).ok()?)));
+        Ok(Self { blue, red, kernel: used.collect() })
     }
 
     /// What relays and kernel have used until now.
     pub fn now(&self) -> Result<Cost> {
         let of = |process: Option<u32>| process.map_or(Ok(Duration::ZERO), usage::cpu_time_exact);
-        let kernel = self.kernel.iter().map(|process| usage::cpu_time_exact(*process)).sum::<Result<_>>()?;
+        let since =
+            |(thread, used)| usage::cpu_time_exact(thread).map_or(Duration::ZERO, |now| now.saturating_sub(used));
+        let kernel = self.kernel.iter().copied().map(since).sum();
         Ok(Cost { blue: of(self.blue)?, red: of(self.red)?, kernel, ..Cost::default() })
     }
 }

@@ -6,7 +6,9 @@
 //! ```
 
 mod cost;
+pub mod idle;
 pub mod link;
+pub mod memory;
 mod path;
 mod search;
 pub mod tcp;
@@ -31,12 +33,15 @@ pub struct Times {
     pub step: Duration,
     /// One step that only looks where it gets interesting.
     pub look: Duration,
+    /// How long memory is watched under load.
+    pub memory: Duration,
 }
 
 impl Times {
-    /// Steps of so many seconds.
-    pub fn new(seconds: f64) -> Self {
+    /// Steps of so many seconds, and so many minutes for memory.
+    pub fn new(seconds: f64, memory_minutes: f64) -> Self {
         let step = Duration::from_secs_f64(seconds);
-        Self { step, look: step.min(Duration::from_secs(1)) }
+        let memory = Duration::from_secs_f64(memory_minutes * 60.0);
+        Self { step, look: step.min(Duration::from_secs(1)), memory }
     }
 }

@@ -11,7 +11,7 @@ use super::cost::Watched;
 /// Of the stream, on BLUE and on the server.
 pub const PORT: u16 = 5000;
 /// A mebibyte, as memory is counted.
-const MEBIBYTE: f64 = (1 << 20) as f64;
+pub const MEBIBYTE: f64 = (1 << 20) as f64;
 
 /// The hosts, and what runs on them.
 pub struct Path {
@@ -58,14 +58,19 @@ impl Path {
 
     /// Whose processor time counts.
     pub fn watched(&self) -> Result<Watched> {
-        let id = |of: fn(&Relays) -> &RelayProcess| self.relays.as_ref().map(|relays| of(relays).id());
-        Watched::new(id(|relays| &relays.blue), id(|relays| &relays.red))
+        let [blue, red] = self.relays().map_or([None; 2], |relays| relays.map(Some));
+        Watched::new(blue, red)
+    }
+
+    /// The processes of BLUE and RED, if relays are between client and server.
+    pub fn relays(&self) -> Option<[u32; 2]> {
+        self.relays.as_ref().map(|Relays { blue, red, .. }| [blue.id(), red.id()])
     }
 
     /// The most memory that BLUE and RED had resident, MiB.
     pub fn memory_mib(&self) -> Result<Option<[f64; 2]>> {
-        let Some(Relays { blue, red, .. }) = &self.relays else { return Ok(None) };
-        let of = |relay: &RelayProcess| lab::usage::memory_max_bytes(relay.id()).map(|bytes| bytes as f64 / MEBIBYTE);
+        let Some([blue, red]) = self.relays() else { return Ok(None) };
+        let of = |process| lab::usage::memory_max_bytes(process).map(|bytes| bytes as f64 / MEBIBYTE);
         Ok(Some([of(blue)?, of(red)?]))
     }
 

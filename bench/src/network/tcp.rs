@@ -12,41 +12,63 @@ use lab::{Loss, Options, Site, Stream, address, usage};
 use super::Times;
 use super::cost::Cost;
 use super::path::{PORT, Path};
-use crate::measured::{Bench, Measured, Step, Unit};
+use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
 
-/// Every stream begins with its number, so that the server knows what must follow.
-const STREAMS: [u8; 2] = [1, 16];
-const MTUS: [u32; 2] = [1500, 9000];
+/// MTU and number of streams.
+const CASES: [(u32, u8); 4] = [(1500, 1), (1500, 16), (9000, 1), (9000, 16)];
+/// The plots.
+const RATE: &str = "tcp-rate";
+const COST: &str = "tcp-processor-time";
 /// A stream that has not ended so long after the last was sent never will.
 const SOON: Duration = Duration::from_secs(10);
 
 /// The benchmark.
 pub fn bench(quick: bool, times: Times) -> Bench {
-    let mut steps = Vec::new();
-    for mtu in MTUS {
-        for streams in STREAMS.into_iter().filter(|streams| !quick || *streams == 1) {
-            steps.push(case(mtu, streams, times));
-        }
-    }
+    let wanted = CASES.into_iter().enumerate().filter(|(_, (_, streams))| !quick || *streams == 1);
+    let steps = wanted.map(|(place, (mtu, streams))| case(place, mtu, streams, times)).collect();
     Bench {
         name: "tcp",
         about: "bytes from client to server, RaptorQ 2%, with a status link, against TCP through the kernel over the same hosts"
             .to_owned(),
         runs: super::RUNS,
         runs_quick: super::RUNS_QUICK,
-        plots: Vec::new(),
+        plots: plots(),
         steps,
     }
 }
 
-fn case(mtu: u32, streams: u8, times: Times) -> Step {
-    Step::new(format!("MTU {mtu}, {streams} streams"), move |_| {
+fn plots() -> Vec<Plot> {
+    let plot = |(name, title, y_label): (&str, &str, _)| Plot {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        x_label: "",
+        y_label,
+        bars: Some(Bars {
+            names: CASES.iter().map(|(mtu, streams)| name_of(*mtu, *streams)).collect(),
+            baseline: None,
+            is_logarithmic: false,
+        }),
+    };
+    [
+        (RATE, "TCP from client to server", "payload, Gbit/s"),
+        (COST, "TCP from client to server: processor time of all that takes part", "CPU seconds per GB"),
+    ]
+    .map(plot)
+    .into()
+}
+
+fn name_of(mtu: u32, streams: u8) -> String {
+    format!("MTU {mtu}, {streams} stream{}", if streams == 1 { "" } else { "s" })
+}
+
+fn case(place: usize, mtu: u32, streams: u8, times: Times) -> Step {
+    Step::new(name_of(mtu, streams), move |_| {
         let options = Options { mtu, zone_mtu: mtu, return_loss: Some(Loss::None), ..Options::default() };
         let direct = measure(Path::kernel(&options)?, streams, times)?;
-        let mut figures = direct.figures("kernel", None);
+        let mut figures = direct.figures(place, "kernel", None);
         for (name, threaded) in [("relay", false), ("relay, threaded NAPI", true)] {
             let relayed = measure(Path::relay(&options, &site(mtu), threaded)?, streams, times)?;
-            figures.extend(relayed.figures(name, Some(&direct)));
+            figures.extend(relayed.figures(place, name, Some(&direct)));
         }
         Ok(figures)
     })
@@ -121,17 +143,18 @@ impl Summary {
         time.as_secs_f64() * 1e9 / self.bytes.max(1) as f64
     }
 
-    fn figures(&self, name: &str, kernel: Option<&Self>) -> Vec<Measured> {
-        let figure = |what: &str, unit, of: &dyn Fn(&Self) -> f64| {
-            let figure = Measured::new(format!("{name}: {what}"), unit, of(self));
+    /// `place`: of the case in the plots.
+    fn figures(&self, place: usize, name: &str, kernel: Option<&Self>) -> Vec<Measured> {
+        let figure = |plot: &str, what: &str, unit, of: &dyn Fn(&Self) -> f64| {
+            let figure = Measured::new(format!("{name}: {what}"), unit, of(self)).at(plot, name, place as f64);
             match kernel {
                 Some(kernel) => figure.of("kernel", of(kernel)),
                 None => figure,
             }
         };
         let mut figures = vec![
-            figure("rate", Unit::GbitPerSecond, &Self::gbit_per_second),
-            figure("processor time", Unit::SecondsPerGb, &|summary| summary.per_gb(summary.cost.total())),
+            figure(RATE, "rate", Unit::GbitPerSecond, &Self::gbit_per_second),
+            figure(COST, "processor time", Unit::SecondsPerGb, &|summary| summary.per_gb(summary.cost.total())),
         ];
         let plain = |what: &str, unit, value| Measured::new(format!("{name}: {what}"), unit, value);
         if let Some([blue, red]) = self.memory_mib {

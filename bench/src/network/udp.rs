@@ -13,7 +13,7 @@ use super::Times;
 use super::cost::{Cost, Watched};
 use super::path::{PORT, Path};
 use super::search::{self, Length, Outcome};
-use crate::measured::{Bench, Measured, Step, Unit};
+use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
 
 /// UDP payload: with all headers it fills a link with an MTU of 1,500.
 const SIZE_BYTES: usize = 1400;
@@ -26,6 +26,13 @@ const SPARSE: u64 = 1000;
 /// The path is empty when nothing has come for so long: RED gives a block up after a tenth of it.
 const QUIET: Duration = Duration::from_millis(150);
 
+/// The plots.
+const RATE: &str = "udp-rate";
+const COST: &str = "udp-processor-time";
+const LATENCY: &str = "udp-latency";
+/// What the ways are compared with.
+const KERNEL: &str = "kernel forwarding";
+
 /// A way for the datagrams.
 #[derive(Clone, Copy)]
 struct Way {
@@ -33,15 +40,23 @@ struct Way {
     driver: &'static str,
     scheme: &'static str,
     threaded: bool,
+    /// Measured with `--quick` too.
+    is_quick: bool,
 }
 
 const WAYS: [Way; 6] = [
-    Way { name: "xdp, Reed-Solomon 5%", driver: "xdp", scheme: "reed-solomon", threaded: false },
-    Way { name: "xdp, Reed-Solomon 5%, threaded NAPI", driver: "xdp", scheme: "reed-solomon", threaded: true },
-    Way { name: "xdp, RaptorQ 5%", driver: "xdp", scheme: "raptorq", threaded: false },
-    Way { name: "xdp, RaptorQ 5%, threaded NAPI", driver: "xdp", scheme: "raptorq", threaded: true },
-    Way { name: "socket, Reed-Solomon 5%", driver: "socket", scheme: "reed-solomon", threaded: false },
-    Way { name: "socket, RaptorQ 5%", driver: "socket", scheme: "raptorq", threaded: false },
+    Way { name: "xdp, Reed-Solomon 5%", driver: "xdp", scheme: "reed-solomon", threaded: false, is_quick: false },
+    Way {
+        name: "xdp, Reed-Solomon 5%, threaded NAPI",
+        driver: "xdp",
+        scheme: "reed-solomon",
+        threaded: true,
+        is_quick: true,
+    },
+    Way { name: "xdp, RaptorQ 5%", driver: "xdp", scheme: "raptorq", threaded: false, is_quick: false },
+    Way { name: "xdp, RaptorQ 5%, threaded NAPI", driver: "xdp", scheme: "raptorq", threaded: true, is_quick: true },
+    Way { name: "socket, Reed-Solomon 5%", driver: "socket", scheme: "reed-solomon", threaded: false, is_quick: true },
+    Way { name: "socket, RaptorQ 5%", driver: "socket", scheme: "raptorq", threaded: false, is_quick: false },
 ];
 
 impl Way {
@@ -56,8 +71,9 @@ impl Way {
 pub fn bench(quick: bool, times: Times) -> Bench {
     let kernel = Rc::new(RefCell::new(Baseline::default()));
     let mut steps = vec![baseline(Rc::clone(&kernel), times)];
-    let ways = WAYS.into_iter().filter(|way| !quick || way.driver == "xdp" && way.threaded);
-    steps.extend(ways.map(|way| case(way, Rc::clone(&kernel), times)));
+    // In plots the kernel stands before them.
+    let ways = (1..).zip(WAYS).filter(|(_, way)| !quick || way.is_quick);
+    steps.extend(ways.map(|(place, way)| case(place, way, Rc::clone(&kernel), times)));
     Bench {
         name: "udp",
         about: format!(
@@ -65,9 +81,31 @@ pub fn bench(quick: bool, times: Times) -> Bench {
         ),
         runs: super::RUNS,
         runs_quick: super::RUNS_QUICK,
-        plots: Vec::new(),
+        plots: plots(),
         steps,
     }
+}
+
+fn plots() -> Vec<Plot> {
+    let plot = |(name, title, y_label, baseline, is_logarithmic): (&str, _, _, _, _)| Plot {
+        name: name.to_owned(),
+        title: format!("Datagrams of {SIZE_BYTES} bytes from client to server, MTU 1500: {title}"),
+        x_label: "",
+        y_label,
+        bars: Some(Bars {
+            names: [KERNEL].into_iter().chain(WAYS.iter().map(|way| way.name)).map(str::to_owned).collect(),
+            baseline,
+            is_logarithmic,
+        }),
+    };
+    [
+        (RATE, "highest rate that loses at most 1 in 100,000", "payload, Gbit/s", Some(KERNEL), false),
+        (COST, "processor time of all that takes part", "CPU seconds per GB", Some(KERNEL), false),
+        // From microseconds on a quiet path to milliseconds of a full one.
+        (LATENCY, "latency", "us", None, true),
+    ]
+    .map(plot)
+    .into()
 }
 
 /// What the kernel did in a run.
@@ -89,14 +127,14 @@ impl Baseline {
 }
 
 fn baseline(kernel: Rc<RefCell<Baseline>>, times: Times) -> Step {
-    Step::new("kernel forwarding", move |run| Ok(kernel.borrow_mut().of(run, times)?.figures(None)))
+    Step::new(KERNEL, move |run| Ok(kernel.borrow_mut().of(run, times)?.figures(0, None)))
 }
 
-fn case(way: Way, kernel: Rc<RefCell<Baseline>>, times: Times) -> Step {
+fn case(place: usize, way: Way, kernel: Rc<RefCell<Baseline>>, times: Times) -> Step {
     Step::new(way.name, move |run| {
         let mut kernel = kernel.borrow_mut();
         let baseline = kernel.of(run, times)?;
-        Ok(measure(way.path()?, times)?.figures(Some(baseline)))
+        Ok(measure(way.path()?, times)?.figures(place, Some(baseline)))
     })
 }
 
@@ -170,19 +208,22 @@ fn send(path: &Path, source: &mut Source, watched: &Watched, load: Load) -> Resu
 }
 
 impl Summary {
-    fn figures(&self, kernel: Option<&Self>) -> Vec<Measured> {
+    /// `place`: of the way in the plots.
+    fn figures(&self, place: usize, kernel: Option<&Self>) -> Vec<Measured> {
         /// One of a path's steps.
         type Of = fn(&Summary) -> &Passed;
-        let figure = |name: &str, unit, of: &dyn Fn(&Self) -> f64| {
+        let figure = |plot: &str, series: &str, name: &str, unit, of: &dyn Fn(&Self) -> f64| {
             let figure = Measured::new(name, unit, of(self));
             match kernel {
-                Some(kernel) => figure.of("kernel", of(kernel)),
+                Some(kernel) => figure.of("kernel", of(kernel)).at(plot, series, place as f64),
+                // Elsewhere it is the line that the others are compared with.
+                None if plot == LATENCY => figure.at(plot, series, place as f64),
                 None => figure,
             }
         };
         let mut figures = vec![
-            figure("highest rate", Unit::GbitPerSecond, &|summary| summary.highest.gbit_per_second()),
-            figure("processor time", Unit::SecondsPerGb, &|summary| {
+            figure(RATE, "relay", "highest rate", Unit::GbitPerSecond, &|summary| summary.highest.gbit_per_second()),
+            figure(COST, "relay", "processor time", Unit::SecondsPerGb, &|summary| {
                 summary.highest.per_gb(summary.highest.cost.total())
             }),
         ];
@@ -193,8 +234,11 @@ impl Summary {
         let loads: [(&str, Of); 2] = [("1,000/s", |summary| &summary.sparse), ("half load", |summary| &summary.half)];
         for (load, of) in loads {
             for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-                let name = format!("latency, {load}, {name}");
-                figures.push(figure(&name, Unit::Microseconds, &|summary| of(summary).latency_us(quantile)));
+                let series = format!("{load}, {name}");
+                let name = format!("latency, {series}");
+                figures.push(figure(LATENCY, &series, &name, Unit::Microseconds, &|summary| {
+                    of(summary).latency_us(quantile)
+                }));
             }
         }
         if let Some([blue, red]) = self.memory_mib {

@@ -79,6 +79,7 @@ fn plots() -> Vec<Plot> {
             title: format!("{side}, datagrams of {payload} bytes"),
             x_label: "frames lost, %",
             y_label: "payload, Gbit/s per core",
+            bars: None,
         })
     });
     let lanes = ["BLUE", "RED"].map(|side| Plot {
@@ -86,6 +87,7 @@ fn plots() -> Vec<Plot> {
         title: format!("{side} by lanes, datagrams of 1400 bytes, no loss"),
         x_label: "lanes",
         y_label: "payload, Gbit/s",
+        bars: None,
     });
     by_payload.chain(lanes).collect()
 }

@@ -14,6 +14,7 @@ use super::table::Table;
 use crate::host::Readiness;
 use crate::link::Nanos;
 use crate::link::socket::grow_receive_buffer;
+use crate::mmsg::Inbox;
 use crate::packet::parse_udp;
 use crate::xsk::RxSocket;
 
@@ -21,6 +22,8 @@ use crate::xsk::RxSocket;
 const KERNEL_EVERY_NS: Nanos = 500_000;
 /// Sockets that one look serves; the others' turn comes with the next.
 const READY_MAX: usize = 32;
+/// Datagrams taken with one call: a part of a lane's batch that stays in the first cache.
+const MESSAGES: usize = 16;
 
 /// A datagram that arrived.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +107,7 @@ pub struct KernelSockets {
     interface: String,
     sockets: HashMap<u16, std::net::UdpSocket>,
     readiness: Readiness,
-    buffer: Box<[u8]>,
+    inbox: Inbox,
 }
 
 impl KernelSockets {
@@ -114,7 +117,7 @@ impl KernelSockets {
             interface: interface.to_owned(),
             sockets: HashMap::new(),
             readiness: Readiness::new()?,
-            buffer: vec![0; usize::from(u16::MAX)].into(),
+            inbox: Inbox::new(MESSAGES),
         })
     }
 
@@ -146,13 +149,22 @@ impl KernelSockets {
         let mut count = 0;
         for &port in self.readiness.ready(&mut ready) {
             let Some(socket) = self.sockets.get(&(port as u16)) else { continue };
-            for _ in 0..max {
-                // Errors (such as a port unreachable from outside) say nothing about the next datagram.
-                let Ok((len, source)) = socket.recv_from(&mut self.buffer) else { break };
-                let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-                each(Arrival { source, port: port as u16, payload: &self.buffer[..len], checked: false });
-                count += 1;
+            let mut taken = 0;
+            // Errors (such as a port unreachable from outside) say nothing about the next datagram.
+            while taken < max
+                && let Ok(messages) = self.inbox.receive(socket.as_fd())
+            {
+                while let Some(datagram) = self.inbox.pop() {
+                    let Some(source) = datagram.source else { continue };
+                    let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+                    each(Arrival { source, port: port as u16, payload: datagram.bytes, checked: false });
+                }
+                taken += messages;
+                if messages < self.inbox.capacity() {
+                    break;
+                }
             }
+            count += taken;
         }
         count
     }

@@ -28,8 +28,8 @@ use crate::xsk::{TxConfig, TxSocket};
 const SOURCE_PORT_BASE: u16 = 49_152;
 /// Ethernet header, bytes.
 const ETHERNET_LEN: usize = 14;
-/// The largest frame of a umem, bytes: a page (`xdp_umem_reg` in `net/xdp/xdp_umem.c`).
-const FRAME_BYTES_MAX: u32 = 4096;
+/// The largest frame that leaves in one piece, bytes: a page (`xdp_umem_reg` in `net/xdp/xdp_umem.c`).
+const PIECE_BYTES: u32 = 4096;
 
 /// A lane's sending end.
 pub struct LinkTx<P> {
@@ -82,12 +82,21 @@ fn open_lane(
     };
     let mut config = TxConfig::new(&end.own.interface, lane as u32);
     config.frame_count = frames as u32;
-    if usize::from(end.mtu) + ETHERNET_LEN > config.frame_size as usize {
-        config.frame_size = FRAME_BYTES_MAX;
+    let frame_bytes = u32::from(end.mtu) + ETHERNET_LEN as u32;
+    if frame_bytes > config.frame_size {
+        config.frame_size = frame_bytes.next_multiple_of(PIECE_BYTES);
     }
-    // A packet lies in one frame: on a jumbo link symbols are as large as frames allow.
+    let socket = TxSocket::open(&config).or_else(|error| {
+        if config.frame_size <= PIECE_BYTES {
+            return Err(error);
+        }
+        tracing::info!(%error, "frames of several pieces are refused: frames are shorter than the link's MTU");
+        config.frame_size = PIECE_BYTES;
+        TxSocket::open(&config)
+    })?;
+    // Symbols are as large as frames allow.
     let mtu = usize::from(end.mtu).min(config.frame_size as usize - ETHERNET_LEN);
-    let port = XdpTx::new(TxSocket::open(&config)?, header);
+    let port = XdpTx::new(socket, header);
     Ok(LinkTx { port, symbol_bytes: end.symbol_bytes_within(mtu), send_errors: |_| 0 })
 }
 

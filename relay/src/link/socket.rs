@@ -6,6 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{RxPort, TxPort};
+use crate::mmsg::{self, Inbox};
 use crate::wire::IP_UDP_LEN;
 
 /// Ethernet header, bytes: what leaves the host in front of IP.
@@ -13,6 +14,9 @@ const ETHERNET_LEN: usize = 14;
 /// Asked of the kernel for both directions: at 1 Gbit/s this is 32 ms of frames. The kernel grants what
 /// `net.core.rmem_max` and `wmem_max` allow.
 const BUFFER_BYTES: usize = 4 << 20;
+/// Messages taken with one call: one that the kernel has put together may hold as many frames again, so a quarter of a lane's
+/// batch.
+const MESSAGES: usize = 16;
 
 /// Gives a socket room for bursts: beyond the system's limit where we are privileged, up to it where not.
 pub fn grow_receive_buffer(socket: &impl AsFd) -> io::Result<()> {
@@ -29,6 +33,8 @@ pub struct SocketTx {
     socket: UdpSocket,
     free: Vec<Box<[u8]>>,
     queued: VecDeque<(Box<[u8]>, usize)>,
+    /// Frames of equal size leave as one message, until the system says that it cannot cut it.
+    segments: bool,
     errors: u64,
     last_error: Option<io::Error>,
 }
@@ -44,6 +50,7 @@ impl SocketTx {
             socket,
             free: (0..frames).map(|_| vec![0; frame_bytes].into()).collect(),
             queued: VecDeque::with_capacity(frames),
+            segments: true,
             errors: 0,
             last_error: None,
         })
@@ -80,19 +87,18 @@ impl TxPort for SocketTx {
     }
 
     fn kick(&mut self) -> io::Result<bool> {
-        while let Some((frame, len)) = self.queued.pop_front() {
-            match self.socket.send(&frame[..len]) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.queued.push_front((frame, len));
-                    return Ok(true);
-                }
+        while !self.queued.is_empty() {
+            let frames = self.queued.iter().map(|(frame, len)| &frame[..*len]);
+            match mmsg::send(self.socket.as_fd(), frames, self.segments) {
+                Ok(sent) => self.free.extend(self.queued.drain(..sent).map(|(frame, _)| frame)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if self.segments && mmsg::is_about_segments(&error) => self.segments = false,
                 Err(error) => {
                     self.errors += 1;
                     self.last_error = Some(error);
+                    self.free.extend(self.queued.pop_front().map(|(frame, _)| frame));
                 }
             }
-            self.free.push(frame);
         }
         Ok(false)
     }
@@ -106,7 +112,7 @@ impl TxPort for SocketTx {
 #[derive(Debug)]
 pub struct SocketRx {
     socket: UdpSocket,
-    buffer: Box<[u8]>,
+    inbox: Inbox,
 }
 
 impl SocketRx {
@@ -115,11 +121,23 @@ impl SocketRx {
         let socket = UdpSocket::bind(at)?;
         socket.set_nonblocking(true)?;
         grow_receive_buffer(&socket)?;
-        Ok(Self { socket, buffer: vec![0; usize::from(u16::MAX)].into() })
+        mmsg::join_on_arrival(&socket)?;
+        Ok(Self { socket, inbox: Inbox::new(MESSAGES) })
     }
 }
 
 impl SocketRx {
+    /// Takes what has arrived; false if that was all.
+    fn take(&mut self) -> io::Result<bool> {
+        match self.inbox.receive(self.socket.as_fd()) {
+            Ok(messages) => Ok(messages == self.inbox.capacity()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            // Such as a port unreachable that somebody sent us: says nothing about this socket.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The kernel's buffer, bytes, as it counts them: with what packets cost besides their payload.
     pub fn buffer_bytes(&self) -> usize {
         rustix::net::sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(0)
@@ -128,16 +146,18 @@ impl SocketRx {
 
 impl RxPort for SocketRx {
     fn receive(&mut self, max: usize, each: &mut dyn FnMut(&mut [u8])) -> io::Result<usize> {
-        for count in 0..max {
-            match self.socket.recv(&mut self.buffer) {
-                Ok(len) => each(&mut self.buffer[..len]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count),
-                // Such as a port unreachable that somebody sent us: says nothing about this socket.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(error),
+        let (mut count, mut more) = (0, true);
+        while count < max {
+            if let Some(datagram) = self.inbox.pop() {
+                each(datagram.bytes);
+                count += 1;
+            } else if more {
+                more = self.take()?;
+            } else {
+                break;
             }
         }
-        Ok(max)
+        Ok(count)
     }
 }
 

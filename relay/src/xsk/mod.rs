@@ -1,6 +1,6 @@
 //! `AF_XDP`: packets between this process and one queue of a network card, past the kernel's network stack.
 //!
-//! Owns: packet memory, rings and sockets, and with `steer` all of the relay's `unsafe`. Never parses a packet, never
+//! Owns: packet memory, rings and sockets, and with `steer` and `mmsg` all of the relay's `unsafe`. Never parses a packet, never
 //! waits on a lock, and after opening never allocates nor makes a system call per packet.
 //!
 //! ```text

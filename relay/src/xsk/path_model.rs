@@ -43,6 +43,8 @@ struct TxKernel {
     /// Taken from the TX ring and not completed yet.
     in_flight: VecDeque<u64>,
     sent: Vec<Vec<u8>>,
+    /// The last packet has more pieces.
+    is_open: bool,
 }
 
 impl TxKernel {
@@ -52,15 +54,31 @@ impl TxKernel {
         tx_ring.flags.store(libc::XDP_RING_NEED_WAKEUP, Ordering::Relaxed);
         let path = TxPath::new(tx_ring.as_producer(), completion_ring.as_consumer());
         let (tx, completion) = (tx_ring.as_consumer(), completion_ring.as_producer());
-        (Self { tx_ring, completion_ring, tx, completion, in_flight: VecDeque::new(), sent: Vec::new() }, path)
+        (
+            Self {
+                tx_ring,
+                completion_ring,
+                tx,
+                completion,
+                in_flight: VecDeque::new(),
+                sent: Vec::new(),
+                is_open: false,
+            },
+            path,
+        )
     }
 
-    /// Takes up to `max` packets from the TX ring.
+    /// Takes up to `max` pieces of packets from the TX ring.
     fn send(&mut self, umem: &mut Umem, max: usize) -> usize {
         let mut taken = 0;
         while taken < max {
             let Some(descriptor) = self.tx.pop() else { break };
-            self.sent.push(kernel_bytes(umem, descriptor.addr, descriptor.len as usize).to_vec());
+            let piece = kernel_bytes(umem, descriptor.addr, descriptor.len as usize);
+            match self.sent.last_mut().filter(|_| self.is_open) {
+                Some(packet) => packet.extend_from_slice(piece),
+                None => self.sent.push(piece.to_vec()),
+            }
+            self.is_open = descriptor.options & libc::XDP_PKT_CONTD != 0;
             self.in_flight.push_back(descriptor.addr);
             taken += 1;
         }
@@ -68,7 +86,7 @@ impl TxKernel {
         taken
     }
 
-    /// Completes up to `max` of the packets in flight.
+    /// Completes up to `max` of the pieces in flight.
     fn complete(&mut self, max: usize) {
         for _ in 0..max.min(self.in_flight.len()) {
             assert!(self.completion.push(self.in_flight.pop_front().unwrap()));
@@ -257,6 +275,31 @@ fn a_completion_of_what_was_never_sent_is_counted_and_dropped() {
     assert_eq!(world.path.reap(&mut world.umem), 0);
     assert_eq!(world.path.counters().kernel_faults, 3);
     assert_eq!(world.umem.free(), 4, "no second token of a free frame");
+}
+
+#[test]
+fn long_packets_leave_in_pieces_and_their_frames_come_back_once() {
+    let mut umem = Umem::new(4, 3 * 4096, false).unwrap();
+    let (mut kernel, mut path) = TxKernel::new(8, 12, u32::MAX - 2);
+    let mut submit = |umem: &mut Umem, len: usize| {
+        let mut frame = path.take(umem).expect("a free frame");
+        umem.bytes(&mut frame)[..len].copy_from_slice(&pattern(len as u64, len));
+        path.submit(umem, frame, len as u32)
+    };
+    assert!([9014, 4096, 4097].iter().all(|len| submit(&mut umem, *len).is_ok()), "room for six pieces");
+    let frame = submit(&mut umem, 12_288).expect_err("two slots are left, three are needed");
+    path.release(&mut umem, frame);
+    let waiting = path.kick(|| {
+        kernel.send(&mut umem, 40);
+        Ok(())
+    });
+    assert_eq!(waiting.unwrap(), 0);
+    assert_eq!(kernel.sent, [9014, 4096, 4097].map(|len| pattern(len as u64, len)));
+    for (completed, reaped) in [(2, 0), (1, 1), (1, 1), (1, 0), (1, 1)] {
+        kernel.complete(completed);
+        assert_eq!(path.reap(&mut umem), reaped);
+    }
+    assert_eq!((umem.free(), umem.lent(), path.counters().kernel_faults), (4, 0, 0));
 }
 
 /// The kernel's side of a receiving socket.

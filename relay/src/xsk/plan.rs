@@ -3,6 +3,7 @@
 //! Owns: the limits of the configuration and the order in which modes are tried. Makes no system call.
 
 use super::errors::XskError;
+use super::umem::CHUNK_MAX;
 
 /// Bytes that the kernel keeps in front of each received packet (`XDP_PACKET_HEADROOM`, linux/bpf.h).
 const PACKET_HEADROOM: u32 = 256;
@@ -14,6 +15,9 @@ const RING_MIN: u32 = 64;
 const RING_MAX: u32 = 32 << 10;
 /// Most frames of a umem: 4 GiB of the larger ones.
 const FRAMES_MAX: u32 = 1 << 20;
+
+/// Largest frame of several chunks: more than the longest jumbo packets.
+const SPANNING_MAX: u32 = 4 * CHUNK_MAX;
 
 /// Whether to ask the driver for zero-copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +97,8 @@ pub(super) fn check(layout: &Layout<'_>, queues: u32, frames: u32) -> Result<(),
         let remedy = format!("use a power of two from {RING_MIN} to {RING_MAX}");
         return Err(XskError::config(format!("interface {interface}: a ring of {ring_size} slots"), remedy));
     }
-    if frame_size != 2048 && frame_size != 4096 {
+    let spans = layout.multi_buffer && frame_size.is_multiple_of(CHUNK_MAX) && frame_size <= SPANNING_MAX;
+    if frame_size != 2048 && frame_size != CHUNK_MAX && !spans {
         let what = format!("interface {interface}: frames of {frame_size} bytes");
         return Err(XskError::config(what, "use 2048 or 4096"));
     }

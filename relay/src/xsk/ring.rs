@@ -158,11 +158,21 @@ impl<T: Slot> Producer<T> {
 
     /// True when a slot is free; looks at the shared cursor only when the copy says no.
     pub(super) fn has_room(&mut self) -> bool {
-        if self.next.wrapping_sub(self.consumed) >= self.memory.size {
+        self.has_room_for(1)
+    }
+
+    /// The same for so many at once.
+    pub(super) fn has_room_for(&mut self, count: u32) -> bool {
+        if self.room() < count {
             let consumed = self.memory.consumer().load(Ordering::Acquire);
             self.believe(consumed);
         }
-        self.next.wrapping_sub(self.consumed) < self.memory.size
+        self.room() >= count
+    }
+
+    /// Free slots, as far as is known.
+    fn room(&self) -> u32 {
+        self.memory.size.saturating_sub(self.next.wrapping_sub(self.consumed))
     }
 
     /// Puts a value into the ring, unseen by the other side until [`Self::publish`]. False if the ring is full.

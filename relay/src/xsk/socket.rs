@@ -43,7 +43,7 @@ pub struct Mode {
     pub zero_copy: bool,
     /// The errno with which zero-copy was refused, if it was asked for and refused.
     pub zero_copy_refused: Option<i32>,
-    /// True if packets over several frames are received (RX only).
+    /// True if packets over several frames are received, or packets of several chunks sent.
     pub multi_buffer: bool,
     /// The kind of memory behind the frames.
     pub pages: Pages,
@@ -191,7 +191,7 @@ impl Unbound<'_> {
         let region = libc::xdp_umem_reg {
             addr: umem.start(),
             len: umem.len(),
-            chunk_size: umem.frame_size(),
+            chunk_size: umem.chunk_size(),
             headroom: 0,
             flags: 0,
             tx_metadata_len: 0,
@@ -256,7 +256,7 @@ pub(super) fn fill(umem: &mut Umem, ring: &mut Producer<u64>, max: u32) {
 /// Opens a socket with RX and fill rings; every frame is in the fill ring.
 pub(super) fn open_rx(layout: &Layout<'_>) -> Result<(Socket, RxRings, Umem), XskError> {
     let info = interface::info(layout.interface)?;
-    check(layout, info.rx_queues, layout.frame_count)?;
+    check(&Layout { multi_buffer: false, ..*layout }, info.rx_queues, layout.frame_count)?;
     let must_span = check_mtu(layout, info.mtu, false)?;
     open(layout, info, must_span, layout.frame_count, |socket, umem| {
         socket.make(&COMPLETION, UNUSED_RING)?;
@@ -272,9 +272,10 @@ pub(super) fn open_tx(layout: &Layout<'_>, receive_frames: u32) -> Result<(Socke
     let info = interface::info(layout.interface)?;
     let frames = layout.frame_count.saturating_add(receive_frames);
     check(layout, info.tx_queues, frames)?;
-    let (mut socket, rings, umem) = open(layout, info, false, frames, |socket, umem| {
-        // The completion ring takes every frame, so that it is never what stops the kernel from sending.
-        let completion = Consumer::new(socket.ring(&COMPLETION, layout.frame_count.next_power_of_two())?);
+    let (mut socket, rings, umem) = open(layout, info, layout.multi_buffer, frames, |socket, umem| {
+        // The completion ring takes every chunk, so that it is never what stops the kernel from sending.
+        let chunks = layout.frame_count * umem.frame_size().div_ceil(umem.chunk_size());
+        let completion = Consumer::new(socket.ring(&COMPLETION, chunks.next_power_of_two())?);
         let tx = Producer::new(socket.ring(&TX, layout.ring_size)?);
         let reserve = receive_frames.max(UNUSED_RING).next_power_of_two();
         fill(umem, &mut Producer::new(socket.ring(&FILL, reserve)?), receive_frames);

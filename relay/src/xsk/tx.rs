@@ -16,7 +16,7 @@ use super::plan::{Layout, ZeroCopy};
 use super::ring::{Consumer, Descriptor, Producer};
 use super::socket::{self, Mode, Socket, Statistics};
 use super::sys;
-use super::umem::{Frame, Umem};
+use super::umem::{Back, CHUNK_MAX, Frame, Umem};
 
 /// Bytes of an Ethernet header: nothing shorter is a packet (`ETH_HLEN`), and some drivers do not check.
 pub const PACKET_MIN: u32 = 14;
@@ -35,7 +35,8 @@ pub struct TxConfig {
     pub ring_size: u32,
     /// Frames to send from: 1 to 1,048,576.
     pub frame_count: u32,
-    /// Bytes of a frame, and so of the longest packet: 2,048 or 4,096.
+    /// Bytes of a frame, and so of the longest packet: 2,048 or 4,096, or a multiple of that up to 16,384, for which the
+    /// kernel must take packets in several pieces (Linux 6.6 or later).
     pub frame_size: u32,
     /// Whether to ask for zero-copy first.
     pub zero_copy: ZeroCopy,
@@ -118,13 +119,19 @@ impl TxPath {
             self.counters.bad_length += 1;
             return Err(frame);
         }
-        if !self.tx.has_room() {
+        let chunk = umem.chunk_size();
+        let chunks = len.div_ceil(chunk);
+        if !self.tx.has_room_for(chunks) {
             self.counters.ring_full += 1;
             return Err(frame);
         }
-        let addr = umem.lend(frame).inspect_err(|_| self.counters.foreign_frames += 1)?;
-        let pushed = self.tx.push(Descriptor { addr, len, options: 0 });
-        debug_assert!(pushed, "room was checked above, and nobody else pushes");
+        let addr = umem.lend_chunks(frame, chunks as u8).inspect_err(|_| self.counters.foreign_frames += 1)?;
+        for at in (0..len).step_by(chunk as usize) {
+            let options = if at + chunk < len { libc::XDP_PKT_CONTD } else { 0 };
+            let descriptor = Descriptor { addr: addr + u64::from(at), len: chunk.min(len - at), options };
+            let pushed = self.tx.push(descriptor);
+            debug_assert!(pushed, "room was checked above, and nobody else pushes");
+        }
         self.counters.submitted += 1;
         Ok(())
     }
@@ -134,7 +141,7 @@ impl TxPath {
         self.counters.foreign_frames += u64::from(umem.release(frame).is_err());
     }
 
-    /// Shows what was submitted to the kernel and calls it (`wake`) while that helps. Returns how many packets still
+    /// Shows what was submitted to the kernel and calls it (`wake`) while that helps. Returns how many descriptors still
     /// wait in the ring. Errors that time heals are counted, others returned.
     pub(super) fn kick(&mut self, mut wake: impl FnMut() -> io::Result<()>) -> io::Result<u32> {
         self.tx.publish();
@@ -172,10 +179,14 @@ impl TxPath {
         let mut reaped = 0;
         for _ in 0..self.completion.size() {
             let Some(addr) = self.completion.pop() else { break };
-            let back = umem.take_back(addr).map(|(frame, _)| umem.release(frame));
-            match back {
-                Some(_) => reaped += 1,
-                None => self.counters.kernel_faults += 1,
+            match umem.take_back_chunk(addr) {
+                Back::Whole(frame, _) => {
+                    // Cannot be refused: the token came from this umem.
+                    let _own = umem.release(frame);
+                    reaped += 1;
+                }
+                Back::Part => {}
+                Back::Unknown => self.counters.kernel_faults += 1,
             }
         }
         self.completion.release();
@@ -216,7 +227,7 @@ impl TxSocket {
             frame_count: config.frame_count,
             frame_size: config.frame_size,
             zero_copy: config.zero_copy,
-            multi_buffer: false,
+            multi_buffer: config.frame_size > CHUNK_MAX,
             huge_pages: config.huge_pages,
         };
         let (socket, rings, umem) = socket::open_tx(&layout, config.receive_frames)?;

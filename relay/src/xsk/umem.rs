@@ -26,6 +26,9 @@ use super::sys::{self, Mapping};
 /// Size of a huge page on x86-64 and arm64 with 4 KiB base pages; `MAP_HUGETLB` lengths must be a multiple.
 const HUGE_PAGE: usize = 2 << 20;
 
+/// The largest piece of memory that the kernel takes as one: a page (`xdp_umem_reg`, `net/xdp/xdp_umem.c`).
+pub(super) const CHUNK_MAX: u32 = 4096;
+
 /// Tells umems apart, so that a token of one is not taken for another's.
 static NEXT_ID: AtomicU32 = AtomicU32::new(0);
 
@@ -50,26 +53,37 @@ pub enum Pages {
     Plain,
 }
 
+/// What an address that comes back from the kernel stands for.
+#[derive(Debug)]
+pub(super) enum Back {
+    /// A frame, and the address's offset in it.
+    Whole(Frame, u32),
+    /// A part of a frame of which the kernel has others.
+    Part,
+    /// Nothing that was lent.
+    Unknown,
+}
+
 /// Packet memory in frames of one size.
 pub(super) struct Umem {
     area: Mapping,
     pages: Pages,
     frame_size: u32,
     id: u32,
-    /// One entry per frame: true while the kernel has it.
-    lent: Box<[bool]>,
+    /// One entry per frame: how many of its chunks the kernel has.
+    lent: Box<[u8]>,
     lent_count: u32,
     /// Frames that nobody uses, last in first out: the warmest is used next. Never longer than `lent`.
     free: Vec<Frame>,
 }
 
 impl Umem {
-    /// Maps `count` frames of `frame_size` bytes, all free. `frame_size` is a power of two (checked by the caller).
+    /// Maps `count` frames of `frame_size` bytes, all free. `frame_size` is a power of two or several chunks (checked by the caller).
     pub(super) fn new(count: u32, frame_size: u32, huge_pages: bool) -> io::Result<Self> {
         let (area, pages) = map(count as usize * frame_size as usize, huge_pages)?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let free = (0..count).rev().map(|index| Frame { index, umem: id }).collect();
-        let lent = vec![false; count as usize].into_boxed_slice();
+        let lent = vec![0; count as usize].into_boxed_slice();
         Ok(Self { area, pages, frame_size, id, lent, lent_count: 0, free })
     }
 
@@ -91,6 +105,11 @@ impl Umem {
     /// Bytes of a frame.
     pub(super) fn frame_size(&self) -> u32 {
         self.frame_size
+    }
+
+    /// Bytes of what the kernel takes as one: a whole frame, unless that is larger than [`CHUNK_MAX`].
+    pub(super) fn chunk_size(&self) -> u32 {
+        self.frame_size.min(CHUNK_MAX)
     }
 
     /// Frames in the free list.
@@ -124,10 +143,15 @@ impl Umem {
 
     /// Gives a frame to the kernel: the token is gone, the address is for a ring. A foreign one comes back.
     pub(super) fn lend(&mut self, frame: Frame) -> Result<u64, Frame> {
+        self.lend_chunks(frame, 1)
+    }
+
+    /// The same with the first `chunks` chunks of a frame, which come back one by one.
+    pub(super) fn lend_chunks(&mut self, frame: Frame, chunks: u8) -> Result<u64, Frame> {
         if !self.owns(&frame) {
             return Err(frame);
         }
-        self.lent[frame.index as usize] = true;
+        self.lent[frame.index as usize] = chunks;
         self.lent_count += 1;
         Ok(u64::from(frame.index) * u64::from(self.frame_size))
     }
@@ -135,20 +159,30 @@ impl Umem {
     /// Takes a frame back from the kernel by any address within it; also gives the offset of that address in the
     /// frame. None if the address is outside the umem or its frame was not lent.
     pub(super) fn take_back(&mut self, addr: u64) -> Option<(Frame, u32)> {
+        match self.take_back_chunk(addr) {
+            Back::Whole(frame, offset) => Some((frame, offset)),
+            Back::Part | Back::Unknown => None,
+        }
+    }
+
+    /// The same chunk by chunk.
+    pub(super) fn take_back_chunk(&mut self, addr: u64) -> Back {
         let index = addr / u64::from(self.frame_size);
-        let lent = self.lent.get_mut(usize::try_from(index).ok()?)?;
-        if !std::mem::take(lent) {
-            return None;
+        let lent = usize::try_from(index).ok().and_then(|index| self.lent.get_mut(index)).filter(|lent| **lent > 0);
+        let Some(lent) = lent else { return Back::Unknown };
+        *lent -= 1;
+        if *lent > 0 {
+            return Back::Part;
         }
         self.lent_count -= 1;
         let offset = (addr % u64::from(self.frame_size)) as u32;
-        Some((Frame { index: index as u32, umem: self.id }, offset))
+        Back::Whole(Frame { index: index as u32, umem: self.id }, offset)
     }
 
     /// Takes back everything that the kernel has. Only for when its socket is closed and nothing was ever bound.
     pub(super) fn take_back_all(&mut self) {
         for (index, lent) in self.lent.iter_mut().enumerate() {
-            if std::mem::take(lent) {
+            if std::mem::take(lent) > 0 {
                 self.free.push(Frame { index: index as u32, umem: self.id });
             }
         }

@@ -30,7 +30,9 @@ pub(super) fn measure(lab: &Lab, frame_bytes: usize, threaded: bool, time: Durat
     if threaded {
         lab.red.threaded_napi(address::RED_LINK_IF)?;
     }
-    let config = TxConfig { frame_size: 4096, ..TxConfig::new(address::BLUE_LINK_IF, 0) };
+    // Longer ones leave in several pieces.
+    let frame_size = frame_bytes.next_multiple_of(4096) as u32;
+    let config = TxConfig { frame_size, ..TxConfig::new(address::BLUE_LINK_IF, 0) };
     let mut tx = lab.blue.run(|| TxSocket::open(&config))??;
     let stop = AtomicBool::new(false);
     let (bytes, elapsed) = std::thread::scope(|scope| {

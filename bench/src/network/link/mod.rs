@@ -16,7 +16,7 @@ use lab::traffic::bulk::{Load, Sink, Source};
 use lab::{Lab, Options, address};
 
 use super::Times;
-use crate::measured::{Bench, Measured, Step, Unit};
+use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
 
 /// Ethernet, IPv4 and UDP headers, bytes.
 const HEADERS_BYTES: usize = 42;
@@ -32,28 +32,25 @@ const QUIET: Duration = Duration::from_millis(100);
 struct Size {
     name: &'static str,
     mtu: u32,
-    /// Of a frame with `AF_XDP`, whose frames have at most 4,096 bytes.
-    bare_bytes: usize,
-    /// Of a frame with kernel UDP.
-    kernel_bytes: usize,
-    /// Whether the relay is measured too: it fills its frames.
-    is_full: bool,
+    bytes: usize,
+    /// The codes that the relay is measured with, where it fills its frames: a ladder of rates takes ten times as long as the rest.
+    codes: &'static [&'static str],
 }
 
 const SIZES: [Size; 5] = [
-    Size { name: "64 B", mtu: 1500, bare_bytes: 66, kernel_bytes: 66, is_full: false },
-    Size { name: "512 B", mtu: 1500, bare_bytes: 512, kernel_bytes: 512, is_full: false },
-    Size { name: "MTU 1500", mtu: 1500, bare_bytes: 1514, kernel_bytes: 1514, is_full: true },
-    Size { name: "MTU 3400", mtu: 3400, bare_bytes: 3414, kernel_bytes: 3414, is_full: true },
-    Size { name: "MTU 9000", mtu: 9000, bare_bytes: 4096, kernel_bytes: 9014, is_full: true },
+    Size { name: "64 B", mtu: 1500, bytes: 66, codes: &[] },
+    Size { name: "512 B", mtu: 1500, bytes: 512, codes: &[] },
+    Size { name: "MTU 1500", mtu: 1500, bytes: 1514, codes: &["reed-solomon", "raptorq"] },
+    Size { name: "MTU 3400", mtu: 3400, bytes: 3414, codes: &["reed-solomon"] },
+    Size { name: "MTU 9000", mtu: 9000, bytes: 9014, codes: &["reed-solomon"] },
 ];
 
 /// The benchmark.
 pub fn bench(quick: bool, times: Times) -> Bench {
     let mut steps = Vec::new();
-    for size in SIZES.into_iter().filter(|size| !quick || size.mtu == 1500 && size.is_full) {
+    for (place, size) in SIZES.into_iter().enumerate().filter(|(_, size)| !quick || size.codes.len() > 1) {
         for threaded in [false, true] {
-            steps.push(case(size, threaded, times));
+            steps.push(case(place, size, threaded, times));
         }
     }
     Bench {
@@ -62,27 +59,49 @@ pub fn bench(quick: bool, times: Times) -> Bench {
             .to_owned(),
         runs: super::RUNS,
         runs_quick: super::RUNS_QUICK,
-        plots: Vec::new(),
+        plots: [false, true].map(plot).into(),
         steps,
     }
 }
 
-fn case(size: Size, threaded: bool, times: Times) -> Step {
-    let name = format!("{}{}", size.name, if threaded { ", threaded NAPI" } else { "" });
+fn plot(threaded: bool) -> Plot {
+    Plot {
+        name: plot_name(threaded).to_owned(),
+        title: format!("The link by size of frames{}", suffix(threaded)),
+        x_label: "",
+        y_label: "bits of the link, Gbit/s",
+        bars: Some(Bars {
+            names: SIZES.iter().map(|size| size.name.to_owned()).collect(),
+            baseline: None,
+            // Packets of 64 KiB are beside frames of 64 bytes.
+            is_logarithmic: true,
+        }),
+    }
+}
+
+fn plot_name(threaded: bool) -> &'static str {
+    if threaded { "link-threaded" } else { "link" }
+}
+
+fn suffix(threaded: bool) -> &'static str {
+    if threaded { ", threaded NAPI" } else { "" }
+}
+
+fn case(place: usize, size: Size, threaded: bool, times: Times) -> Step {
     let options = Options { mtu: size.mtu, ..Options::default() };
-    Step::new(name, move |_| {
-        let bare = bare::measure(&Lab::new(&options)?, size.bare_bytes, threaded, times.step)?;
-        let rate = |name: &str, value| Measured::new(name, Unit::GbitPerSecond, value);
+    Step::new(format!("{}{}", size.name, suffix(threaded)), move |_| {
+        let rate = |name: &str, value| {
+            Measured::new(name, Unit::GbitPerSecond, value).at(plot_name(threaded), name, place as f64)
+        };
+        let bare = bare::measure(&Lab::new(&options)?, size.bytes, threaded, times.look)?;
         let mut figures = vec![rate("bare AF_XDP", bare)];
         for (name, offload) in [("kernel UDP, sendmmsg", false), ("kernel UDP, GSO and GRO", true)] {
-            let kernel = kernel(&Lab::new(&options)?, size.kernel_bytes, offload, times.step)?;
+            let kernel = kernel(&Lab::new(&options)?, size.bytes, offload, times.look)?;
             figures.push(rate(name, kernel).of("bare", bare));
         }
-        if size.is_full {
-            for scheme in ["reed-solomon", "raptorq"] {
-                let safe = probe::measure(&options, scheme, threaded, bare, times.look)?;
-                figures.push(rate(&format!("relay, {scheme} 5%"), safe).of("bare", bare));
-            }
+        for code in size.codes {
+            let safe = probe::measure(&options, code, threaded, bare, times.look)?;
+            figures.push(rate(&format!("relay, {code} 5%"), safe).of("bare", bare));
         }
         Ok(figures)
     })

@@ -10,9 +10,11 @@ use crate::network::path;
 
 /// A bound for what takes as many steps as the ladder has.
 const SOON: Duration = Duration::from_mins(2);
-/// The ladder begins at this share of what bare frames reach, and ends at the other.
-const FROM: f64 = 0.2;
+/// The ladder begins at this share of what bare frames reach, and ends at the other: six or seven steps.
+const FROM: f64 = 0.3;
 const TO: f64 = 1.1;
+/// The longest step: some 100,000 frames at the rates that matter, of which one may be lost.
+const STEP_MAX: Duration = Duration::from_millis(600);
 
 /// The highest safe rate, Gbit/s with all headers; 0 if there is none.
 pub(super) fn measure(options: &Options, scheme: &str, threaded: bool, bare: f64, time: Duration) -> Result<f64> {
@@ -34,7 +36,7 @@ pub(super) fn measure(options: &Options, scheme: &str, threaded: bool, bare: f64
     }
     let step =
         |name: &str, gbit_per_second: f64| [name.to_owned(), format!("{}Mbit/s", (gbit_per_second * 1e3) as u64)];
-    let seconds = ["--seconds".to_owned(), time.as_secs_f64().to_string()];
+    let seconds = ["--seconds".to_owned(), time.min(STEP_MAX).as_secs_f64().to_string()];
     let ladder = [step("--from", bare * FROM), step("--to", bare * TO), seconds].concat();
     let mut sender = start(&lab.blue, "send", &ladder)?;
     let sent = sender.wait(SOON)?;

@@ -1,0 +1,41 @@
+//! What an interface does for the kernel, and here must not: joining packets that a real link would carry one by one.
+
+use std::io;
+
+use crate::{Host, sys};
+
+/// `ETHTOOL_GSTRINGS`, `ETHTOOL_SFEATURES` and `ETH_SS_FEATURES` of linux/ethtool.h.
+const GET_STRINGS: u32 = 0x1b;
+const SET_FEATURES: u32 = 0x3b;
+const FEATURES: u32 = 4;
+/// Words of a string (`ETH_GSTRING_LEN`), and of the header before them.
+const STRING_WORDS: usize = 8;
+const STRINGS_AT: usize = 3;
+
+/// Has the kernel cut the messages of UDP senders (`UDP_SEGMENT`) before they reach the interface's cable, as a card does. A veth
+/// carries them whole, and a diode would lose up to 64 frames at a time.
+pub(crate) fn cut_udp_messages(host: &Host, interface: &str) -> anyhow::Result<()> {
+    Ok(host.run(|| turn_off(interface, "tx-udp-segmentation"))??)
+}
+
+fn turn_off(interface: &str, feature: &str) -> io::Result<()> {
+    let mut strings = [0; sys::ETHTOOL_WORDS];
+    (strings[0], strings[1]) = (GET_STRINGS, FEATURES);
+    sys::ethtool(interface, &mut strings)?;
+    let names = strings[STRINGS_AT..].chunks_exact(STRING_WORDS).take(strings[2] as usize);
+    let Some(bit) = names.map(text).position(|name| name == feature) else {
+        return Err(io::Error::other(format!("this kernel has no feature {feature}")));
+    };
+    // Blocks of 32 features, two words each: which are meant, and what they shall be.
+    let blocks = (strings[2] as usize).div_ceil(32);
+    let mut request = [0; sys::ETHTOOL_WORDS];
+    (request[0], request[1]) = (SET_FEATURES, blocks as u32);
+    request[2 + bit / 32 * 2] = 1 << (bit % 32);
+    sys::ethtool(interface, &mut request)
+}
+
+/// A name, up to its first NUL.
+fn text(words: &[u32]) -> String {
+    let bytes = words.iter().flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0);
+    bytes.map(char::from).collect()
+}

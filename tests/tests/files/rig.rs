@@ -1,6 +1,8 @@
 //! A path whose hosts have a folder each, and files in them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -68,54 +70,102 @@ pub fn ground(site: Site, back: Back, loss: Loss, table: &str) -> Ground {
     Ground::sealed(&Options { loss, return_loss, ..Options::default() }, &site.tables(table))
 }
 
-/// Every file under `folder`, temporaries left out.
-pub fn tree(folder: &Path) -> Tree {
-    use std::os::unix::ffi::OsStrExt as _;
-    let mut tree = Tree::new();
-    let mut folders = vec![folder.to_owned()];
+/// Every file under `folder`.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(next) = folders.pop() {
-        let entries = std::fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display()));
-        for entry in entries.map(|entry| entry.expect("readable")) {
-            let name = entry.path().strip_prefix(folder).expect("inside").as_os_str().as_bytes().to_vec();
-            // It may get its name, or go, just now.
+        // One that goes just now hides nothing.
+        for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                Ok(_) if entry.file_name().as_bytes().starts_with(b".relay-") => {}
-                _ => drop(std::fs::read(entry.path()).map(|content| tree.insert(name, content))),
+                _ => files.push(entry.path()),
             }
         }
     }
-    tree
+    files
+}
+
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".relay-"))
+}
+
+/// Every file under `folder` by its name, temporaries of the relay left out.
+pub fn names(folder: &Path) -> Vec<Vec<u8>> {
+    let files = walk(folder).into_iter().filter(|path| !is_temporary(path));
+    files.map(|path| path.strip_prefix(folder).expect("inside").as_os_str().as_bytes().to_vec()).collect()
+}
+
+/// Every file under `folder`, temporaries of the relay left out.
+pub fn tree(folder: &Path) -> Tree {
+    let names = names(folder).into_iter();
+    // One may go just now.
+    names.filter_map(|name| Some((name.clone(), std::fs::read(inside(folder, &name)).ok()?))).collect()
+}
+
+/// How many files `folder` has.
+pub fn count(folder: &Path) -> usize {
+    names(folder).len()
+}
+
+/// Temporaries of the relay anywhere under `folder`.
+pub fn temporaries(folder: &Path) -> Vec<PathBuf> {
+    walk(folder).into_iter().filter(|path| is_temporary(path)).collect()
+}
+
+/// The path of a name in a folder.
+pub fn inside(folder: &Path, name: &[u8]) -> PathBuf {
+    folder.join(OsStr::from_bytes(name))
 }
 
 /// Places files, whole at once.
 pub fn place(folder: &Path, files: &Tree) {
-    use std::os::unix::ffi::OsStrExt as _;
     for (name, content) in files {
-        let path = folder.join(std::ffi::OsStr::from_bytes(name));
+        let path = inside(folder, name);
         std::fs::create_dir_all(path.parent().expect("in a folder")).expect("a folder");
         std::fs::write(path, content).expect("written");
     }
 }
 
+/// Numbers from a seed (xorshift): the same in every run.
+pub struct Random(u64);
+
+impl Random {
+    /// Numbers of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// Any number.
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// One of `0..end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 16) % end
+    }
+
+    /// So many bytes that no code shortens.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+        }
+        bytes
+    }
+}
+
 /// `count` files of up to `bytes_max` bytes, some in folders, one empty, from a seed.
 pub fn files(seed: u64, count: usize, bytes_max: usize) -> Tree {
-    let mut state = seed | 1;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = Random::new(seed);
     (0..count)
         .map(|number| {
             let folder = ["", "a/", "a/b/"][number % 3];
-            let bytes = if number == 0 { 0 } else { next() as usize % bytes_max + 1 };
-            let mut content = vec![0; bytes];
-            for chunk in content.chunks_mut(8) {
-                chunk.copy_from_slice(&next().to_le_bytes()[..chunk.len()]);
-            }
-            (format!("{folder}file-{number}.bin").into_bytes(), content)
+            let bytes = if number == 0 { 0 } else { random.below(bytes_max as u64) as usize + 1 };
+            (format!("{folder}file-{number}.bin").into_bytes(), random.bytes(bytes))
         })
         .collect()
 }
@@ -132,9 +182,4 @@ pub fn wait(path: &Path5, patience: Duration, what: &str, mut look: impl FnMut()
         );
         std::thread::sleep(LOOK_PERIOD);
     }
-}
-
-/// How many files `folder` has.
-pub fn count(folder: &Path) -> usize {
-    tree(folder).len()
 }

@@ -64,6 +64,16 @@ pub trait Endpoint: Send {
         Ok(false)
     }
 
+    /// Does its path still lead to this place? A folder that was replaced, or mounted over, is another place.
+    async fn is_current(&mut self) -> bool {
+        true
+    }
+
+    /// Tells the folder of `name` from any other that had, or gets, its path. `None`: the place cannot tell.
+    async fn folder_mark(&mut self, _name: &FileName) -> Result<Option<String>, EndpointError> {
+        Ok(None)
+    }
+
     /// Waits until something may have changed, `patience` at most. A place that cannot know waits for all of it.
     async fn changed(&mut self, patience: Duration) {
         tokio::time::sleep(patience).await;

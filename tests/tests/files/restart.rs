@@ -140,15 +140,11 @@ impl Run<'_> {
             "keep" => files.clone(),
             _ => files.iter().map(|(name, content)| ([b"sent/", &name[..]].concat(), content.clone())).collect(),
         };
-        assert!(blue == kept, "originals: {:?}\n{logs}", shown(&blue));
+        assert!(blue == kept, "originals: {:?}\n{logs}", rig::shown(&blue));
         assert_eq!(rig::temporaries(&folders.red()), [PathBuf::new(); 0], "{logs}");
         let stored = consumer.map_or_else(|| rig::tree(&folders.red()), |consumer| consumer.stop(logs));
-        assert!(stored == files, "stored: {:?}\n{logs}", shown(&stored));
+        assert!(stored == files, "stored: {:?}\n{logs}", rig::shown(&stored));
     }
-}
-
-fn shown(tree: &Tree) -> Vec<String> {
-    tree.iter().map(|(name, content)| format!("{} {} bytes", name.escape_ascii(), content.len())).collect()
 }
 
 fn survives(case: &Case) {
@@ -170,7 +166,7 @@ fn survives(case: &Case) {
     path = kill(kill(path, Role::Blue), Role::Red);
     run.place(Tree::from([(b"last".to_vec(), b"last".to_vec())]));
     rig::wait(&path, PATIENCE, "the last file arrives", || run.is_done());
-    let logs = format!("BLUE:\n{}\nRED:\n{}", path.blue.log().text(), path.red.log().text());
+    let logs = rig::logs(&path);
     path.end();
     run.check(&logs);
 }

@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lab::path::{Ground, Path5};
-use lab::{Loss, Options, Site, TempDir};
+use lab::{Loss, Options, RelayProcess, Site, Syslog, TempDir};
 
 /// The channel of the files.
 pub const CHANNEL: u16 = 9;
+/// Much more than anything takes that is not to be waited for.
+pub const SOON: Duration = Duration::from_secs(20);
+/// Much more than a few megabytes take, with pauses between attempts.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a folder.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
@@ -45,13 +50,58 @@ impl Folders {
 
     /// The `[[files]]` table for both, with further lines for it, for BLUE's end and for RED's.
     pub fn table(&self, lines: &str, blue: &str, red: &str) -> String {
-        format!(
-            "[[files]]\nchannel = {CHANNEL}\nname = \"reports\"\npoll = \"200ms\"\nsettle = \"100ms\"\n{lines}\n\
-             [files.blue]\nkind = \"dir\"\npath = \"{}\"\n{blue}\n[files.red]\nkind = \"dir\"\npath = \"{}\"\n{red}\n",
-            self.blue().display(),
-            self.red().display(),
-        )
+        let lines = format!("channel = {CHANNEL}\nname = \"reports\"\n{lines}");
+        table(&lines, (&self.blue(), blue), (&self.red(), red))
     }
+}
+
+/// A `[[files]]` table from folder to folder that wastes no time.
+pub fn table(lines: &str, (from, blue): (&Path, &str), (to, red): (&Path, &str)) -> String {
+    let settle = if lines.contains("settle") { "" } else { "settle = \"100ms\"" };
+    format!(
+        "[[files]]\npoll = \"200ms\"\n{settle}\n{lines}\n\
+         [files.blue]\nkind = \"dir\"\npath = \"{}\"\n{blue}\n[files.red]\nkind = \"dir\"\npath = \"{}\"\n{red}\n",
+        from.display(),
+        to.display(),
+    )
+}
+
+/// A file system of its own in a folder, so that it can be full or read-only; gone with this, whatever happens.
+pub struct Mount {
+    folder: PathBuf,
+}
+
+impl Mount {
+    /// Memory with room for so many KiB. Mounted before a relay starts, the relay sees it.
+    pub fn memory(folder: &Path, kib: u32) -> Self {
+        let options = format!("size={kib}k,mode=0755");
+        command(&["mount", "-t", "tmpfs", "-o", &options, "relay-lab", &folder.display().to_string()]);
+        Self { folder: folder.to_owned() }
+    }
+
+    /// Another file in the place of `file`, which is there.
+    pub fn over(file: &Path, other: &str) -> Self {
+        command(&["mount", "--bind", other, &file.display().to_string()]);
+        Self { folder: file.to_owned() }
+    }
+
+    /// Room for so many KiB from now on.
+    pub fn resize(&self, kib: u32) {
+        command(&["mount", "-o", &format!("remount,size={kib}k"), &self.folder.display().to_string()]);
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Also while a relay has files open in it.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+    }
+}
+
+/// Runs a command of the system; a panic with what it said when it fails.
+pub fn command(words: &[&str]) {
+    let output = Command::new(words[0]).args(&words[1..]).output().expect("it starts");
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Whether there is a return link.
@@ -68,6 +118,68 @@ pub fn ground(site: Site, back: Back, loss: Loss, table: &str) -> Ground {
     let site = if back == Back::Status { site.return_link("status") } else { site };
     let return_loss = (back == Back::Status).then_some(Loss::None);
     Ground::sealed(&Options { loss, return_loss, ..Options::default() }, &site.tables(table))
+}
+
+/// A site for both relays' kernels, at a rate that leaves time to interfere, which tells syslog.
+pub fn site() -> Site {
+    let syslog = format!("syslog = \"{}\"", Syslog::TARGET);
+    Site::new("socket").link("rate = \"200Mbit/s\"").blue(&syslog).red(&syslog)
+}
+
+/// Both relays at work with a return link and one `[[files]]` table, on a link without loss.
+pub fn start(table: &str) -> Path5 {
+    ground(site(), Back::Status, Loss::None, table).start()
+}
+
+/// Both logs.
+pub fn logs(path: &Path5) -> String {
+    format!("BLUE:\n{}\nRED:\n{}", path.blue.log().text(), path.red.log().text())
+}
+
+/// Waits until a relay has said a line with all of these words.
+pub fn told(relay: &RelayProcess, words: &[&str]) {
+    let found = relay.wait_for_line(0, SOON, |line| words.iter().all(|word| line.contains(word)));
+    found.unwrap_or_else(|error| panic!("{words:?}: {error:#}\n{}", relay.log().text()));
+}
+
+/// Waits until the counters of a relay's files are so: `look` gets a count by its key.
+pub fn counted(relay: &RelayProcess, look: impl Fn(&dyn Fn(&str) -> u64) -> bool) {
+    let deadline = Instant::now() + SOON;
+    let accepts = |line: &str| {
+        let count = |key: &str| {
+            let found = line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+            found.and_then(|value| value.parse().ok()).unwrap_or(0)
+        };
+        line.contains(" files=reports ") && line.contains("stats ") && look(&count)
+    };
+    loop {
+        let from = relay.log().len();
+        relay.signal(libc::SIGUSR1).expect("it runs");
+        if relay.wait_for_line(from, Duration::from_millis(150), accepts).is_ok() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no such counters:\n{}", relay.log().text());
+    }
+}
+
+/// One file.
+pub fn one(name: &str, content: &[u8]) -> Tree {
+    Tree::from([(name.as_bytes().to_vec(), content.to_vec())])
+}
+
+/// Waits until everything is on RED's side, and nothing else, and no original is left; then ends it all. What arrived is as
+/// it was sent, and no temporary is left.
+pub fn arrives(path: Path5, folders: &Folders, files: &Tree) {
+    wait(&path, PATIENCE, "all files", || count(&folders.red()) == files.len() && count(&folders.blue()) == 0);
+    let found = tree(&folders.red());
+    assert!(&found == files, "contents differ: {:?}\n{}", shown(&found), logs(&path));
+    assert_eq!(temporaries(&folders.red()), [PathBuf::new(); 0], "{}", logs(&path));
+    path.end();
+}
+
+/// For people.
+pub fn shown(tree: &Tree) -> Vec<String> {
+    tree.iter().map(|(name, content)| format!("{} {} bytes", name.escape_ascii(), content.len())).collect()
 }
 
 /// Every file under `folder`.
@@ -174,12 +286,7 @@ pub fn files(seed: u64, count: usize, bytes_max: usize) -> Tree {
 pub fn wait(path: &Path5, patience: Duration, what: &str, mut look: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience;
     while !look() {
-        assert!(
-            Instant::now() < deadline,
-            "{what}: not in time\nBLUE:\n{}\nRED:\n{}",
-            path.blue.log().text(),
-            path.red.log().text()
-        );
+        assert!(Instant::now() < deadline, "{what}: not in time\n{}", logs(path));
         std::thread::sleep(LOOK_PERIOD);
     }
 }

@@ -121,7 +121,7 @@ async fn rename(
         }
         trouble => {
             // What failed may have been no more than bringing the folder to disk.
-            *storing |= !matches!(trouble, Trouble::Exists | Trouble::Name | Trouble::Denied | Trouble::Full);
+            *storing |= !matches!(trouble, Trouble::Exists | Trouble::Name | Trouble::Denied);
             Err(error)
         }
     }

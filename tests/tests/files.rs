@@ -6,6 +6,8 @@ mod checks;
 mod fault;
 #[path = "files/loss.rs"]
 mod loss;
+#[path = "files/reload.rs"]
+mod reload;
 #[path = "files/restart.rs"]
 mod restart;
 #[path = "files/rig.rs"]

@@ -328,7 +328,7 @@ impl Feed {
                 live.flow = Flow::Aborted;
             }
             if let Some(status) = &mut live.status {
-                status.standing = Standing::Failed;
+                status.standing = Standing::Gone;
             }
             self.ended.push(id, live);
         }

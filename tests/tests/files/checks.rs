@@ -25,6 +25,7 @@ fn a_program_that_calls_itself_text_is_quarantined_and_nothing_of_it_crosses() {
     assert!(told.is_ok_and(|messages| messages.iter().any(|message| message.contains("file_blocked"))));
     rig::place(&folders.blue(), &rig::one("note.txt", &known));
     rig::wait(&path, PATIENCE, "the other file", || rig::count(&folders.red()) == 1);
+    rig::wait(&path, PATIENCE, "its original is gone", || rig::count(&folders.blue()) == 1);
     rig::counted(&path.blue, |count| count("blocked") == 1 && count("taken") == 1);
     let frames = tap.take().expect("frames");
     let holds = |part: &[u8]| frames.iter().any(|frame| frame.windows(part.len()).any(|window| window == part));

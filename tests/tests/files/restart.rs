@@ -1,18 +1,19 @@
 //! Kills of either side at any moment: no file is lost, none comes twice, nothing is left over.
 
 use std::collections::BTreeMap;
+use std::fs::FileTimes;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use lab::path::{Path5, is_soak};
 use lab::{Loss, Role, Site, require_root};
 
 use super::rig::{self, Back, Folders, Random, Tree};
 
-/// After many kills a file waits half a minute for its next attempt, and its answer ten seconds.
+/// After many kills a file waits half a minute for its next attempt, and ten seconds for each answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What a kill waits for comes in this time, or the kill comes without.
 const MOMENT_MAX: Duration = Duration::from_secs(1);
@@ -212,4 +213,78 @@ fn kills_lose_no_original_that_is_moved() {
 fn kills_send_nothing_that_is_kept_again() {
     require_root!();
     survives(&Case { seed: 0xfeed, kills: kills(32), after: "keep", consumed: true });
+}
+
+/// BLUE is killed after RED has confirmed a file and before the original is gone; with two lines less in its journal also before
+/// it has written down that RED has it. Meanwhile the file is taken away on RED.
+#[test]
+fn a_confirmed_file_is_not_sent_again_by_a_blue_that_was_killed() {
+    require_root!();
+    for lines_lost in [1, 2] {
+        let folders = Folders::new();
+        let mut path = rig::start(&folders.table("", "", ""));
+        let original = folders.blue().join("a.bin");
+        let modified = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let put = || {
+            std::fs::write(folders.blue().join("a.tmp"), b"once").expect("written");
+            let file = std::fs::File::open(folders.blue().join("a.tmp")).expect("there");
+            file.set_times(FileTimes::new().set_modified(modified)).expect("set");
+            std::fs::rename(folders.blue().join("a.tmp"), &original).expect("there");
+        };
+        put();
+        rig::wait(&path, PATIENCE, "the file", || rig::count(&folders.red()) == 1 && !original.exists());
+        let journal = path.ground.folder.path().join(format!("blue/files/{}/blue.journal", rig::CHANNEL));
+        // The first line says what it is, then: taken, sent, done.
+        let lines = || std::fs::read_to_string(&journal).expect("text").split_inclusive('\n').count();
+        rig::wait(&path, PATIENCE, "what became of it is written down", || lines() == 4);
+        let Path5 { ground, blue, red } = path;
+        blue.kill();
+        let text = std::fs::read_to_string(&journal).expect("text");
+        let kept: String = text.split_inclusive('\n').take(4 - lines_lost).collect();
+        std::fs::write(&journal, kept).expect("written");
+        put();
+        std::fs::remove_file(folders.red().join("a.bin")).expect("there");
+        path = Path5 { blue: ground.relay(Role::Blue), red, ground };
+        rig::wait(&path, PATIENCE, "the original goes", || !original.exists());
+        rig::counted(&path.red, |count| count("stored") == 1 && count("copies") == lines_lost as u64 - 1);
+        rig::arrives(path, &folders, &Tree::new());
+    }
+}
+
+/// A RED with a whole file that cannot get its name, and the file's temporary.
+fn red_with_a_whole_file(folders: &Folders) -> (Path5, PathBuf) {
+    let path = rig::start(&folders.table("", "", ""));
+    rig::place(&folders.red(), &rig::one("a.bin", b"theirs"));
+    rig::place(&folders.blue(), &rig::one("a.bin", b"ours"));
+    rig::told(&path.red, &["a.bin is here and waits to be stored"]);
+    let [temporary] = &rig::temporaries(&folders.red())[..] else { panic!("one temporary\n{}", rig::logs(&path)) };
+    (path, temporary.clone())
+}
+
+/// RED is killed after a file has got its name and before that is written down; then the file is taken away.
+#[test]
+fn a_stored_file_is_not_stored_again_by_a_red_that_was_killed() {
+    require_root!();
+    let folders = Folders::new();
+    let (path, temporary) = red_with_a_whole_file(&folders);
+    let Path5 { ground, blue, red } = path;
+    red.kill();
+    std::fs::rename(temporary, folders.red().join("a.bin")).expect("there");
+    std::fs::remove_file(folders.red().join("a.bin")).expect("there");
+    let red = ground.relay(Role::Red);
+    rig::arrives(Path5 { ground, blue, red }, &folders, &Tree::new());
+}
+
+/// RED is killed with a whole file, and when it is back its target is another: not mounted, or made anew.
+#[test]
+fn a_whole_file_whose_folder_is_gone_does_not_count_as_stored() {
+    require_root!();
+    let folders = Folders::new();
+    let (path, _) = red_with_a_whole_file(&folders);
+    let Path5 { ground, blue, red } = path;
+    red.kill();
+    std::fs::rename(folders.red(), folders.all.path().join("before")).expect("there");
+    std::fs::create_dir(folders.red()).expect("possible");
+    let red = ground.relay(Role::Red);
+    rig::arrives(Path5 { ground, blue, red }, &folders, &rig::one("a.bin", b"ours"));
 }

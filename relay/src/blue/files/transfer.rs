@@ -93,7 +93,7 @@ impl Transfer<'_> {
         if let Some(open_timeout) = open_timeout {
             let opened = tokio::time::timeout(open_timeout, peer.opened()).await;
             if !opened.map_err(|_| Attempt::Unanswered)? {
-                return Err(Attempt::Refused);
+                return Err(Broken::Given(peer.failed().await).into());
             }
             feed.send(session.0, session.1, Piece::Opened).await;
         }

@@ -6,6 +6,7 @@ mod connect;
 mod local;
 mod sftp;
 mod smb;
+mod time;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -25,6 +26,7 @@ pub struct Attributes {
     /// Its size, bytes.
     pub size_bytes: u64,
     /// When it was last written, as exactly as the place knows. `None`: the place does not say.
+    #[serde(with = "time")]
     pub modified: Option<SystemTime>,
     /// Permission bits (the lowest 12 of chmod(2)). `None`: the place has none.
     pub mode: Option<u32>,

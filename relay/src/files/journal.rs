@@ -67,10 +67,12 @@ pub enum JournalError {
         what: String,
     },
     /// After an earlier error it is not known what is on disk.
-    #[error("{path} takes no more entries after an earlier error of the disk", path = path.display())]
+    #[error("{path} takes no entries after an earlier error of the disk, before it can be written anew: {why}", path = path.display())]
     Unsure {
         /// The journal.
         path: PathBuf,
+        /// Why it cannot be written anew.
+        why: String,
     },
     /// An entry cannot be written as JSON.
     #[error("an entry for {path} cannot be written: {source}", path = path.display())]
@@ -129,11 +131,11 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// Adds entries. When this returns they are on disk, all of them.
     ///
     /// # Errors
-    /// None of them is remembered. If the disk was full, the next try may succeed; if it failed to say what it holds,
-    /// [`JournalError::Unsure`] follows until a [`Journal::rewrite`] succeeds.
+    /// None of them is remembered. If the disk was full, the next try may succeed. If it failed to say what it holds, each
+    /// further try begins with a new file of what was there before; [`JournalError::Unsure`] says that there is none yet.
     pub fn append(&mut self, entries: &[E]) -> Result<(), JournalError> {
         if self.unsure {
-            return Err(JournalError::Unsure { path: self.path.clone() });
+            self.mend().map_err(|error| JournalError::Unsure { path: self.path.clone(), why: error.to_string() })?;
         }
         if entries.is_empty() {
             return Ok(());
@@ -150,6 +152,17 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         }
         self.len_bytes += line.len() as u64;
         Ok(())
+    }
+
+    /// Copies what was on disk before the error to a new file. What this file holds beyond that was refused to whoever gave it.
+    fn mend(&mut self) -> Result<(), JournalError> {
+        let mut bytes = vec![0; usize::try_from(self.len_bytes).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut bytes, 0).map_err(failed("read", &self.path))?;
+        let read = read::<E>(&self.path, &*bytes)?;
+        if read.torn_bytes > 0 {
+            return Err(JournalError::Damaged { path: self.path.clone(), line: 0, what: "its end is torn".to_owned() });
+        }
+        self.rewrite(read.entries.into_iter())
     }
 
     /// Replaces all entries by `entries`, at once: after a crash the old ones are there, or the new ones.
@@ -200,7 +213,7 @@ struct Read<E> {
     torn_bytes: u64,
 }
 
-fn read<E: DeserializeOwned>(path: &Path, file: &File) -> Result<Read<E>, JournalError> {
+fn read<E: DeserializeOwned>(path: &Path, file: impl io::Read) -> Result<Read<E>, JournalError> {
     let mut lines = BufReader::new(file);
     let mut line = Vec::new();
     let mut next = |line: &mut Vec<u8>| {

@@ -41,15 +41,18 @@ impl Pool {
     /// # Errors
     /// The place cannot be reached, or does not let us in.
     pub async fn take(&self) -> Result<Box<dyn Endpoint>, EndpointError> {
-        let known = {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(|(since, _)| since.elapsed() < IDLE_MAX);
-            idle.pop()
-        };
-        match known {
-            Some((_, endpoint)) => Ok(endpoint),
-            None => connect(&self.place()).await,
+        while let Some(mut endpoint) = self.idle() {
+            if endpoint.is_current().await {
+                return Ok(endpoint);
+            }
         }
+        connect(&self.place()).await
+    }
+
+    fn idle(&self) -> Option<Box<dyn Endpoint>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(since, _)| since.elapsed() < IDLE_MAX);
+        idle.pop().map(|(_, endpoint)| endpoint)
     }
 
     /// Takes a connection back that is in order.

@@ -17,6 +17,10 @@ use crate::telemetry::counters::{Lanes, ReceiveCounters, ReceiveStream, SendCoun
 /// BLUE ends an idle session in order; one that RED finds idle for so much longer has lost its end.
 const IDLE_MORE: Duration = Duration::from_secs(10);
 
+/// Files that may wait for RED's disk where BLUE does not hear of it. Each takes a descriptor; what waits of their bytes has a
+/// bound of its own, `buffer`. Fewer would lose files when thousands of small ones come at once.
+const UNANSWERED_FILES: u32 = 1024;
+
 /// One stream.
 #[derive(Debug)]
 pub struct Entry {
@@ -50,6 +54,8 @@ pub struct Table {
     entries: Vec<Option<Entry>>,
     slots: HashMap<u16, usize>,
     channels: Vec<ReceiverChannel>,
+    /// By channel, also of those that were taken out of the site file: they have files to store still, and their journal.
+    stores: HashMap<u16, Arc<Store>>,
 }
 
 impl Table {
@@ -61,7 +67,8 @@ impl Table {
         returns: Option<&SendCounters>,
         neighbours: Option<&Neighbours>,
     ) -> anyhow::Result<Self> {
-        let mut table = Self { slots: before.map(|table| table.slots.clone()).unwrap_or_default(), ..Self::default() };
+        let (slots, stores) = before.map(|table| (table.slots.clone(), table.stores.clone())).unwrap_or_default();
+        let mut table = Self { slots, stores, ..Self::default() };
         for stream in &site.channels() {
             let free = table.slots.len();
             let slot = *table.slots.entry(stream.channel).or_insert(free);
@@ -82,8 +89,8 @@ impl Table {
                 max_sessions: stream.max_sessions,
                 idle_ns: stream.idle.as_nanos() as Nanos,
                 tcp: tcp_rules(site, stream),
-                files: store(site, stream, known)?,
-                limit: SessionLimit::new(places(stream.max_sessions), known.map(|entry| &entry.limit)),
+                files: store(site, stream, &mut table.stores)?,
+                limit: SessionLimit::new(most_sessions(site, stream), known.map(|entry| &entry.limit)),
                 counters: counters.stream(stream.channel, &stream.name),
                 returns: returns.filter(|_| stream.kind.is_bytes()).map(channel).transpose()?,
             });
@@ -129,13 +136,22 @@ impl Table {
 }
 
 /// The store of a files channel: the one there is, told what has changed, or a new one.
-fn store(site: &Site, stream: &Stream, known: Option<&Entry>) -> anyhow::Result<Option<Arc<Store>>> {
+fn store(site: &Site, stream: &Stream, stores: &mut HashMap<u16, Arc<Store>>) -> anyhow::Result<Option<Arc<Store>>> {
     let Some(files) = site.files.iter().find(|files| files.channel == stream.channel) else { return Ok(None) };
-    if let Some(store) = known.and_then(|entry| entry.files.as_ref()) {
+    if let Some(store) = stores.get(&stream.channel) {
         store.set_place(files);
         return Ok(Some(Arc::clone(store)));
     }
-    Ok(Some(Arc::new(Store::open(site, files)?)))
+    let store = Arc::new(Store::open(site, files)?);
+    stores.insert(stream.channel, Arc::clone(&store));
+    Ok(Some(store))
+}
+
+/// Without a return link BLUE begins the next file while RED still brings the last ones to disk.
+fn most_sessions(site: &Site, stream: &Stream) -> u32 {
+    let places = places(stream.max_sessions);
+    let is_ahead = stream.kind == StreamKind::Files && site.link.return_link.is_none();
+    if is_ahead { places.max(UNANSWERED_FILES) } else { places }
 }
 
 fn tcp_rules(site: &Site, stream: &Stream) -> TcpRules {

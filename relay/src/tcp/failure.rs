@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Failure {
     /// The other host says so: its peer is gone, or it lost some of the session.
     ByPeer,
-    /// The other host is silent, or was started anew.
+    /// The other host is silent, stops, or was started anew.
     PeerGone,
     /// At least so many bytes never came over the link.
     Missing(u32),
@@ -51,7 +51,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ByPeer => f.write_str("the other host broke it off"),
-            Self::PeerGone => f.write_str("the other host is silent, or was started anew"),
+            Self::PeerGone => f.write_str("the other host is silent, stops, or was started anew"),
             Self::Missing(bytes) => write!(f, "{bytes} bytes or more of it never came over the link"),
             Self::Overflow => f.write_str("more than `buffer` waits for it: its destination or client is too slow"),
             Self::StreamRemoved => f.write_str("its stream is no longer in the site file"),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Buf, Bytes};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::link::{self, Nanos, PushError, TxPort};
 use crate::session::{Announced, SessionId};
@@ -57,6 +57,8 @@ pub enum Piece {
     Abort,
     /// How it stands here, for the other host. Nothing comes after a final one.
     Status(Status),
+    /// Tells once everything before it is in the link: not before then may its source be forgotten.
+    Reached(Option<oneshot::Sender<()>>),
     /// It is over. Nothing comes after it.
     Leave,
     /// A status of a session that is over or was never there; said once.
@@ -74,7 +76,7 @@ pub enum Carries {
 
 impl Carries {
     fn admits(self, piece: &Piece) -> bool {
-        let silent = matches!(piece, Piece::Opened | Piece::Leave);
+        let silent = matches!(piece, Piece::Opened | Piece::Reached(_) | Piece::Leave);
         self == Self::Everything || silent || matches!(piece, Piece::Status(_) | Piece::Answer(_))
     }
 }
@@ -256,6 +258,11 @@ impl Feed {
             let head = RecordHead { kind: RecordType::Status, flags: 0, session: fed.id, sequence: 0 };
             return sender.push(now, sender_slot, &head, &status.to_wire()).map(|()| 0);
         }
+        if let Piece::Reached(told) = &mut fed.piece {
+            // Who does not wait any more does not need to know.
+            let _ = told.take().map(|told| told.send(()));
+            return Ok(0);
+        }
         let live = self.live.entry(fed.id).or_insert_with(|| Live::new(fed.slot));
         let mut push = |(head, payload): (RecordHead, Payload)| sender.push(now, sender_slot, &head, payload.bytes());
         match &mut fed.piece {
@@ -289,7 +296,7 @@ impl Feed {
                 }
             }
             Piece::Leave => self.end(fed.id),
-            Piece::Answer(_) => {}
+            Piece::Reached(_) | Piece::Answer(_) => {}
         }
         Ok(0)
     }
@@ -321,7 +328,7 @@ impl Feed {
                 live.flow = Flow::Aborted;
             }
             if let Some(status) = &mut live.status {
-                status.standing = Standing::Failed;
+                status.standing = Standing::Gone;
             }
             self.ended.push(id, live);
         }

@@ -49,10 +49,11 @@ impl Peer {
     pub fn report(&self, status: &Status) {
         self.consumed_bytes.fetch_max(status.consumed_bytes, AcqRel);
         self.allowed_bytes.fetch_max(status.consumed_bytes.saturating_add(status.window_bytes.into()), AcqRel);
-        if status.standing == Standing::Failed {
-            return self.fail(Failure::ByPeer);
+        match status.standing {
+            Standing::Failed => self.fail(Failure::ByPeer),
+            Standing::Gone => self.fail(Failure::PeerGone),
+            standing => self.advance(standing),
         }
-        self.advance(status.standing);
     }
 
     /// The session is broken off, unless it was over before.

@@ -17,18 +17,20 @@ pub enum Standing {
     Closed = 3,
     /// It is over before its end: not connected, or broken off.
     Failed = 4,
+    /// It is over before its end, and its peer is not to blame: the host stops, or was started anew and knows nothing of it.
+    Gone = 5,
 }
 
 impl Standing {
     fn from_wire(number: u8) -> Option<Self> {
-        [Self::Good, Self::HalfClosed, Self::Closed, Self::Failed]
+        [Self::Good, Self::HalfClosed, Self::Closed, Self::Failed, Self::Gone]
             .into_iter()
             .find(|standing| *standing as u8 == number)
     }
 
     /// Does nothing come after it?
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Closed | Self::Failed)
+        matches!(self, Self::Closed | Self::Failed | Self::Gone)
     }
 }
 

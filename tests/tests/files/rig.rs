@@ -1,14 +1,21 @@
 //! A path whose hosts have a folder each, and files in them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lab::path::{Ground, Path5};
-use lab::{Loss, Options, Site, TempDir};
+use lab::{Loss, Options, RelayProcess, Site, Syslog, TempDir};
 
 /// The channel of the files.
 pub const CHANNEL: u16 = 9;
+/// Much more than anything takes that is not to be waited for.
+pub const SOON: Duration = Duration::from_secs(20);
+/// Much more than a few megabytes take, with pauses between attempts.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a folder.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
@@ -43,13 +50,58 @@ impl Folders {
 
     /// The `[[files]]` table for both, with further lines for it, for BLUE's end and for RED's.
     pub fn table(&self, lines: &str, blue: &str, red: &str) -> String {
-        format!(
-            "[[files]]\nchannel = {CHANNEL}\nname = \"reports\"\npoll = \"200ms\"\nsettle = \"100ms\"\n{lines}\n\
-             [files.blue]\nkind = \"dir\"\npath = \"{}\"\n{blue}\n[files.red]\nkind = \"dir\"\npath = \"{}\"\n{red}\n",
-            self.blue().display(),
-            self.red().display(),
-        )
+        let lines = format!("channel = {CHANNEL}\nname = \"reports\"\n{lines}");
+        table(&lines, (&self.blue(), blue), (&self.red(), red))
     }
+}
+
+/// A `[[files]]` table from folder to folder that wastes no time.
+pub fn table(lines: &str, (from, blue): (&Path, &str), (to, red): (&Path, &str)) -> String {
+    let settle = if lines.contains("settle") { "" } else { "settle = \"100ms\"" };
+    format!(
+        "[[files]]\npoll = \"200ms\"\n{settle}\n{lines}\n\
+         [files.blue]\nkind = \"dir\"\npath = \"{}\"\n{blue}\n[files.red]\nkind = \"dir\"\npath = \"{}\"\n{red}\n",
+        from.display(),
+        to.display(),
+    )
+}
+
+/// A file system of its own in a folder, so that it can be full or read-only; gone with this, whatever happens.
+pub struct Mount {
+    folder: PathBuf,
+}
+
+impl Mount {
+    /// Memory with room for so many KiB. Mounted before a relay starts, the relay sees it.
+    pub fn memory(folder: &Path, kib: u32) -> Self {
+        let options = format!("size={kib}k,mode=0755");
+        command(&["mount", "-t", "tmpfs", "-o", &options, "relay-lab", &folder.display().to_string()]);
+        Self { folder: folder.to_owned() }
+    }
+
+    /// Another file in the place of `file`, which is there.
+    pub fn over(file: &Path, other: &str) -> Self {
+        command(&["mount", "--bind", other, &file.display().to_string()]);
+        Self { folder: file.to_owned() }
+    }
+
+    /// Room for so many KiB from now on.
+    pub fn resize(&self, kib: u32) {
+        command(&["mount", "-o", &format!("remount,size={kib}k"), &self.folder.display().to_string()]);
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Also while a relay has files open in it.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+    }
+}
+
+/// Runs a command of the system; a panic with what it said when it fails.
+pub fn command(words: &[&str]) {
+    let output = Command::new(words[0]).args(&words[1..]).output().expect("it starts");
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Whether there is a return link.
@@ -68,54 +120,164 @@ pub fn ground(site: Site, back: Back, loss: Loss, table: &str) -> Ground {
     Ground::sealed(&Options { loss, return_loss, ..Options::default() }, &site.tables(table))
 }
 
-/// Every file under `folder`, temporaries left out.
-pub fn tree(folder: &Path) -> Tree {
-    use std::os::unix::ffi::OsStrExt as _;
-    let mut tree = Tree::new();
-    let mut folders = vec![folder.to_owned()];
+/// A site for both relays' kernels, at a rate that leaves time to interfere, which tells syslog.
+pub fn site() -> Site {
+    let syslog = format!("syslog = \"{}\"", Syslog::TARGET);
+    Site::new("socket").link("rate = \"200Mbit/s\"").blue(&syslog).red(&syslog)
+}
+
+/// Both relays at work with a return link and one `[[files]]` table, on a link without loss.
+pub fn start(table: &str) -> Path5 {
+    ground(site(), Back::Status, Loss::None, table).start()
+}
+
+/// Both logs.
+pub fn logs(path: &Path5) -> String {
+    format!("BLUE:\n{}\nRED:\n{}", path.blue.log().text(), path.red.log().text())
+}
+
+/// Waits until a relay has said a line with all of these words.
+pub fn told(relay: &RelayProcess, words: &[&str]) {
+    let found = relay.wait_for_line(0, SOON, |line| words.iter().all(|word| line.contains(word)));
+    found.unwrap_or_else(|error| panic!("{words:?}: {error:#}\n{}", relay.log().text()));
+}
+
+/// Waits until the counters of a relay's files are so: `look` gets a count by its key.
+pub fn counted(relay: &RelayProcess, look: impl Fn(&dyn Fn(&str) -> u64) -> bool) {
+    let deadline = Instant::now() + SOON;
+    let accepts = |line: &str| {
+        let count = |key: &str| {
+            let found = line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+            found.and_then(|value| value.parse().ok()).unwrap_or(0)
+        };
+        line.contains(" files=reports ") && line.contains("stats ") && look(&count)
+    };
+    loop {
+        let from = relay.log().len();
+        relay.signal(libc::SIGUSR1).expect("it runs");
+        if relay.wait_for_line(from, Duration::from_millis(150), accepts).is_ok() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no such counters:\n{}", relay.log().text());
+    }
+}
+
+/// One file.
+pub fn one(name: &str, content: &[u8]) -> Tree {
+    Tree::from([(name.as_bytes().to_vec(), content.to_vec())])
+}
+
+/// Waits until everything is on RED's side, and nothing else, and no original is left; then ends it all. What arrived is as
+/// it was sent, and no temporary is left.
+pub fn arrives(path: Path5, folders: &Folders, files: &Tree) {
+    wait(&path, PATIENCE, "all files", || count(&folders.red()) == files.len() && count(&folders.blue()) == 0);
+    let found = tree(&folders.red());
+    assert!(&found == files, "contents differ: {:?}\n{}", shown(&found), logs(&path));
+    assert_eq!(temporaries(&folders.red()), [PathBuf::new(); 0], "{}", logs(&path));
+    path.end();
+}
+
+/// For people.
+pub fn shown(tree: &Tree) -> Vec<String> {
+    tree.iter().map(|(name, content)| format!("{} {} bytes", name.escape_ascii(), content.len())).collect()
+}
+
+/// Every file under `folder`.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(next) = folders.pop() {
-        let entries = std::fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display()));
-        for entry in entries.map(|entry| entry.expect("readable")) {
-            let name = entry.path().strip_prefix(folder).expect("inside").as_os_str().as_bytes().to_vec();
-            // It may get its name, or go, just now.
+        // One that goes just now hides nothing.
+        for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                Ok(_) if entry.file_name().as_bytes().starts_with(b".relay-") => {}
-                _ => drop(std::fs::read(entry.path()).map(|content| tree.insert(name, content))),
+                _ => files.push(entry.path()),
             }
         }
     }
-    tree
+    files
+}
+
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".relay-"))
+}
+
+/// Every file under `folder` by its name, temporaries of the relay left out.
+pub fn names(folder: &Path) -> Vec<Vec<u8>> {
+    let files = walk(folder).into_iter().filter(|path| !is_temporary(path));
+    files.map(|path| path.strip_prefix(folder).expect("inside").as_os_str().as_bytes().to_vec()).collect()
+}
+
+/// Every file under `folder`, temporaries of the relay left out.
+pub fn tree(folder: &Path) -> Tree {
+    let names = names(folder).into_iter();
+    // One may go just now.
+    names.filter_map(|name| Some((name.clone(), std::fs::read(inside(folder, &name)).ok()?))).collect()
+}
+
+/// How many files `folder` has.
+pub fn count(folder: &Path) -> usize {
+    names(folder).len()
+}
+
+/// Temporaries of the relay anywhere under `folder`.
+pub fn temporaries(folder: &Path) -> Vec<PathBuf> {
+    walk(folder).into_iter().filter(|path| is_temporary(path)).collect()
+}
+
+/// The path of a name in a folder.
+pub fn inside(folder: &Path, name: &[u8]) -> PathBuf {
+    folder.join(OsStr::from_bytes(name))
 }
 
 /// Places files, whole at once.
 pub fn place(folder: &Path, files: &Tree) {
-    use std::os::unix::ffi::OsStrExt as _;
     for (name, content) in files {
-        let path = folder.join(std::ffi::OsStr::from_bytes(name));
+        let path = inside(folder, name);
         std::fs::create_dir_all(path.parent().expect("in a folder")).expect("a folder");
         std::fs::write(path, content).expect("written");
     }
 }
 
+/// Numbers from a seed (xorshift): the same in every run.
+pub struct Random(u64);
+
+impl Random {
+    /// Numbers of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// Any number.
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// One of `0..end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 16) % end
+    }
+
+    /// So many bytes that no code shortens.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+        }
+        bytes
+    }
+}
+
 /// `count` files of up to `bytes_max` bytes, some in folders, one empty, from a seed.
 pub fn files(seed: u64, count: usize, bytes_max: usize) -> Tree {
-    let mut state = seed | 1;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = Random::new(seed);
     (0..count)
         .map(|number| {
             let folder = ["", "a/", "a/b/"][number % 3];
-            let bytes = if number == 0 { 0 } else { next() as usize % bytes_max + 1 };
-            let mut content = vec![0; bytes];
-            for chunk in content.chunks_mut(8) {
-                chunk.copy_from_slice(&next().to_le_bytes()[..chunk.len()]);
-            }
-            (format!("{folder}file-{number}.bin").into_bytes(), content)
+            let bytes = if number == 0 { 0 } else { random.below(bytes_max as u64) as usize + 1 };
+            (format!("{folder}file-{number}.bin").into_bytes(), random.bytes(bytes))
         })
         .collect()
 }
@@ -124,17 +286,7 @@ pub fn files(seed: u64, count: usize, bytes_max: usize) -> Tree {
 pub fn wait(path: &Path5, patience: Duration, what: &str, mut look: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience;
     while !look() {
-        assert!(
-            Instant::now() < deadline,
-            "{what}: not in time\nBLUE:\n{}\nRED:\n{}",
-            path.blue.log().text(),
-            path.red.log().text()
-        );
+        assert!(Instant::now() < deadline, "{what}: not in time\n{}", logs(path));
         std::thread::sleep(LOOK_PERIOD);
     }
-}
-
-/// How many files `folder` has.
-pub fn count(folder: &Path) -> usize {
-    tree(folder).len()
 }

@@ -1,13 +1,12 @@
 //! From folder to folder: everything arrives, and originals go.
 
-use std::time::Duration;
+use std::fs::{self, FileTimes, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::time::{Duration, UNIX_EPOCH};
 
 use lab::{Loss, Site, require_root};
 
-use super::rig::{self, Back, Folders};
-
-/// Much more than a few megabytes take.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::rig::{self, Back, Folders, PATIENCE, Tree};
 
 fn crosses(driver: &str, back: Back, loss: Loss, protection: (&str, &str, u32)) {
     let folders = Folders::new();
@@ -32,4 +31,50 @@ fn files_cross_with_a_return_link_xdp() {
 fn files_cross_without_a_return_link_xdp() {
     require_root!();
     crosses("xdp", Back::No, Loss::None, ("0.1%", "1e-9", 4));
+}
+
+/// More files than RED has sessions for at a time, and faster than its disk takes them.
+#[test]
+fn many_small_files_cross_without_a_return_link() {
+    require_root!();
+    let folders = Folders::new();
+    let site = Site::new("socket");
+    let path = rig::ground(site, Back::No, Loss::None, &folders.table("parallel = 64", "", "")).start();
+    let files: Tree = (0..1500_u32).map(|number| (format!("{number}").into_bytes(), vec![7; 100])).collect();
+    rig::place(&folders.blue(), &files);
+    rig::arrives(path, &folders, &files);
+}
+
+#[test]
+fn what_a_file_is_crosses_with_it() {
+    require_root!();
+    let folders = Folders::new();
+    let path = rig::start(&folders.table("", "", ""));
+    let deep = ["d"; 10].join("/") + "/file";
+    let before_1970 = UNIX_EPOCH - Duration::new(86_400, 250_000_000);
+    let set = [
+        ("empty", 0o600, UNIX_EPOCH + Duration::from_secs(1)),
+        ("script", 0o755, UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789)),
+        (&*deep, 0o444, before_1970),
+    ];
+    let mut files = Tree::new();
+    for (name, mode, modified) in set {
+        let content = if name == "empty" { &b""[..] } else { name.as_bytes() };
+        // Complete before it has a name that is taken.
+        let (early, own) = (folders.blue().join("early.tmp"), folders.blue().join(name));
+        fs::write(&early, content).expect("written");
+        fs::set_permissions(&early, Permissions::from_mode(mode)).expect("set");
+        let file = fs::File::open(&early).expect("there");
+        file.set_times(FileTimes::new().set_modified(modified)).expect("set");
+        fs::create_dir_all(own.parent().expect("in a folder")).expect("made");
+        fs::rename(&early, &own).expect("there");
+        files.extend(rig::one(name, content));
+    }
+    rig::wait(&path, PATIENCE, "the files", || rig::tree(&folders.red()) == files);
+    for (name, mode, modified) in set {
+        let found = fs::metadata(folders.red().join(name)).expect("there");
+        assert_eq!(found.mode() & 0o7777, mode, "{name}");
+        assert_eq!(found.modified().expect("known"), modified, "{name}");
+    }
+    rig::arrives(path, &folders, &files);
 }

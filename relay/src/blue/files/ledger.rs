@@ -161,15 +161,16 @@ impl Ledger {
         self.files.iter().map(|(file, known)| (*file, known))
     }
 
-    /// Files of which nothing is left to know: sent longer than `retain` ago, and done with. Kept ones are known for as long
-    /// as they are there: `is_there` says so.
+    /// Files of which nothing is left to know: sent longer than `retain` ago, and done with. Those that stay under their names
+    /// are known for as long as they are there, or they would be sent again: `is_there` says so.
     pub fn expired(&self, now: SystemTime, retain: Duration, is_there: impl Fn(&FileName) -> bool) -> Vec<Uuid> {
         let old = |known: &Known| {
             let sent = known.sent.and_then(|(_, at)| now.duration_since(at).ok());
             sent.is_some_and(|age| age > retain)
         };
         let done = self.files.iter().filter(|(_, known)| known.stage == Stage::Done && old(known));
-        done.filter(|(_, known)| !known.at.as_ref().is_some_and(&is_there)).map(|(file, _)| *file).collect()
+        let stays = |known: &Known| known.at.as_ref().is_some_and(|at| *at == known.name && is_there(at));
+        done.filter(|(_, known)| !stays(known)).map(|(file, _)| *file).collect()
     }
 
     /// The shortest journal that says the same.
@@ -242,8 +243,10 @@ mod tests {
         assert_eq!(ledger.at(&name("a")), None);
         assert_eq!(ledger.at(&name("sent/a")).map(|(_, known)| known.stage), Some(Stage::Done));
         let (hour, later) = (Duration::from_hours(1), sent_at + Duration::from_hours(2));
-        assert_eq!(ledger.expired(later, hour, |_| true), []);
-        assert_eq!(ledger.expired(sent_at, hour, |_| false), []);
+        assert_eq!(ledger.expired(sent_at, hour, |_| true), []);
+        assert_eq!(ledger.expired(later, hour, |_| true), [file], "it was kept for long enough");
+        ledger.apply(&Entry::Done { file, kept: Some(name("a")) });
+        assert_eq!(ledger.expired(later, hour, |_| true), [], "it would be sent again");
         assert_eq!(ledger.expired(later, hour, |_| false), [file]);
     }
 }

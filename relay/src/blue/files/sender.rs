@@ -11,7 +11,7 @@ use super::source::Source;
 use super::transfer::{Attempt, Content, Transfer};
 use crate::config::After;
 use crate::files::frame::{Head, Kind};
-use crate::files::{ContentHash, EndpointError, FileName, Trouble, Unwritten, session_of};
+use crate::files::{ContentHash, Endpoint, EndpointError, FileName, NameFault, Trouble, Unwritten, session_of};
 
 /// After the first attempt that failed ...
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -28,21 +28,37 @@ enum Next {
     Leave,
 }
 
-/// Sends a file that the ledger has as pending, and does with the original what is to be done.
+/// Sends a file that the ledger has as pending, and does with the original what is to be done; nothing if a sender is at work
+/// for it already.
 pub async fn send(source: Arc<Source>, file: Uuid) {
+    while source.enter(file) {
+        let is_over = run(&source, file).await;
+        source.leave(file);
+        // In force again meanwhile: who looked for files without a sender has found this one at work.
+        if is_over || !source.is_in_force() {
+            return;
+        }
+    }
+}
+
+/// True: there is nothing more to do. False: the channel is not in force any more.
+async fn run(source: &Source, file: Uuid) -> bool {
     let mut pause = PAUSE_MIN;
     let mut refusals = 0;
     let mut copies = 0;
     loop {
-        let Some(known) = source.ledger().get(file).cloned() else { return };
+        let Some(known) = source.ledger().get(file).cloned() else { return true };
         match known.stage {
             Stage::Pending => {}
-            Stage::Sent => return settle(&source, file).await,
-            Stage::Done | Stage::Failed => return,
+            Stage::Sent => return settle(source, file).await,
+            Stage::Done | Stage::Failed => return true,
         }
-        let attempt = attempt(&source, file, &known).await;
-        match judge(&source, file, &known, attempt, &mut refusals).await {
-            Next::Leave => return,
+        let attempt = attempt(source, file, &known).await;
+        if !matches!(attempt, Attempt::Sent(_)) && !source.is_in_force() {
+            return false;
+        }
+        match judge(source, file, &known, attempt, &mut refusals).await {
+            Next::Leave => return true,
             Next::Finish(hash) => {
                 let rules = source.rules();
                 copies += 1;
@@ -52,12 +68,15 @@ pub async fn send(source: Arc<Source>, file: Uuid) {
                 let sent = Entry::Sent { file, hash, at: SystemTime::now() };
                 if source.write(vec![sent]).await.is_ok() {
                     source.counts.sent.fetch_add(1, Relaxed);
-                    return settle(&source, file).await;
+                    return settle(source, file).await;
                 }
             }
             Next::Again => {}
         }
         tokio::time::sleep(pause).await;
+        if !source.is_in_force() {
+            return false;
+        }
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
@@ -127,15 +146,16 @@ async fn judge(source: &Source, file: Uuid, known: &Known, attempt: Attempt, ref
     Next::Again
 }
 
-/// Does with the original of a file that has crossed what is to be done, until it is done.
-async fn settle(source: &Source, file: Uuid) {
+/// Does with the original of a file that has crossed what is to be done, until it is done. False: the channel is not in force
+/// any more.
+async fn settle(source: &Source, file: Uuid) -> bool {
     let mut pause = PAUSE_MIN;
     let mut told = String::new();
     loop {
-        let Some(known) = source.ledger().get(file).cloned() else { return };
+        let Some(known) = source.ledger().get(file).cloned() else { return true };
         let error = match put_away(source, file, &known).await {
             Ok(kept) => match source.write(vec![Entry::Done { file, kept }]).await {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(Unwritten) => Unwritten.to_string(),
             },
             Err(error) => error.to_string(),
@@ -145,6 +165,9 @@ async fn settle(source: &Source, file: Uuid) {
             told = error;
         }
         tokio::time::sleep(pause).await;
+        if !source.is_in_force() {
+            return false;
+        }
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
@@ -154,7 +177,10 @@ async fn put_away(source: &Source, file: Uuid, known: &Known) -> Result<Option<F
     let Some(at) = &known.at else { return Ok(None) };
     let mut place = source.pool.take().await?;
     let there = place.stat(at).await?;
-    let kept = if !there.is_some_and(|now| now.is_same_content(&known.attributes)) {
+    let kept = if there.is_none() && at == &known.name {
+        // Deleted, or moved, before this host was killed.
+        moved_before(source, &mut *place, file, known).await?
+    } else if !there.is_some_and(|now| now.is_same_content(&known.attributes)) {
         None
     } else if at != &known.name {
         // Sent again from where it was kept: there it stays.
@@ -173,19 +199,42 @@ async fn put_away(source: &Source, file: Uuid, known: &Known) -> Result<Option<F
     Ok(kept)
 }
 
+/// Where a file is that this host may have moved when it was killed.
+async fn moved_before(
+    source: &Source,
+    place: &mut dyn Endpoint,
+    file: Uuid,
+    known: &Known,
+) -> Result<Option<FileName>, EndpointError> {
+    let After::Move(folder) = &source.rules().files.blue.after else { return Ok(None) };
+    let Ok(names) = names_in(&known.name, folder, file) else { return Ok(None) };
+    for name in names {
+        if place.stat(&name).await?.is_some_and(|there| there.is_same_content(&known.attributes)) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// The name of a file in a folder of its place, and the one that it gets if that is taken.
+fn names_in(at: &FileName, folder: &str, file: Uuid) -> Result<[FileName; 2], NameFault> {
+    let target = FileName::new(folder).and_then(|folder| at.inside(&folder))?;
+    let marked = [target.as_bytes(), b".", file.to_string().as_bytes()].concat();
+    let marked = FileName::new(marked).or_else(|_| target.beside(&file.to_string()))?;
+    Ok([target, marked])
+}
+
 /// Moves a file into a folder of its place; where one of its name is there already, under a name with its UUID.
 pub async fn move_to(
-    place: &mut dyn crate::files::Endpoint,
+    place: &mut dyn Endpoint,
     at: &FileName,
     folder: &str,
     file: Uuid,
 ) -> Result<FileName, EndpointError> {
     let bad = |fault| EndpointError::new(Trouble::Name, format!("move {at} to {folder}"), fault);
-    let target = FileName::new(folder).and_then(|folder| at.inside(&folder)).map_err(bad)?;
+    let [target, marked] = names_in(at, folder, file).map_err(bad)?;
     match place.commit(at, &target).await {
         Err(error) if error.trouble == Trouble::Exists => {
-            let marked = [target.as_bytes(), b".", file.to_string().as_bytes()].concat();
-            let marked = FileName::new(marked).or_else(|_| target.beside(&file.to_string())).map_err(bad)?;
             place.commit(at, &marked).await?;
             Ok(marked)
         }

@@ -1,5 +1,6 @@
 //! The files of one channel, as all of its tasks share them.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -34,7 +35,7 @@ pub struct LinkSide {
     pub rate: Option<Arc<SharedRate>>,
     /// The process's clock.
     pub clock: Clock,
-    /// Cleared when the channel is taken out of the site file.
+    /// Cleared while the channel is not in the site file.
     pub in_force: Arc<AtomicBool>,
 }
 
@@ -92,6 +93,8 @@ pub struct Source {
     pub bell: Notify,
     /// Places on the link.
     pub places: Arc<Semaphore>,
+    /// Files that a sender is at work for.
+    senders: Mutex<HashSet<Uuid>>,
     ledger: Mutex<Ledger>,
     scribe: Scribe<Entry>,
     notices: crossbeam_channel::Sender<Notice>,
@@ -120,6 +123,7 @@ impl Source {
             attempts: AtomicU32::new(0),
             orders,
             bell: Notify::new(),
+            senders: Mutex::default(),
             ledger: Mutex::new(ledger),
             scribe: Scribe::start(journal).context("cannot start the journal's thread")?,
             notices,
@@ -136,6 +140,26 @@ impl Source {
         self.pool.set_place(rules.files.blue.place.clone());
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         self.bell.notify_one();
+    }
+
+    /// A sender begins with a file. False: another is at work for it.
+    pub fn enter(&self, file: Uuid) -> bool {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(file)
+    }
+
+    /// A sender is done with a file.
+    pub fn leave(&self, file: Uuid) {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).remove(&file);
+    }
+
+    /// Is a sender at work for a file?
+    pub fn is_at_work(&self, file: Uuid) -> bool {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).contains(&file)
+    }
+
+    /// Is the channel in the site file?
+    pub fn is_in_force(&self) -> bool {
+        self.rules().link.in_force.load(Acquire)
     }
 
     /// A number for the next attempt.

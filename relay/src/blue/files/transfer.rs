@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::source::LinkSide;
 use crate::files::frame::{Head, Tail};
@@ -92,7 +93,7 @@ impl Transfer<'_> {
         if let Some(open_timeout) = open_timeout {
             let opened = tokio::time::timeout(open_timeout, peer.opened()).await;
             if !opened.map_err(|_| Attempt::Unanswered)? {
-                return Err(Attempt::Refused);
+                return Err(Broken::Given(peer.failed().await).into());
             }
             feed.send(session.0, session.1, Piece::Opened).await;
         }
@@ -125,6 +126,11 @@ impl Transfer<'_> {
         feed.send(session.0, session.1, Piece::Close).await;
         if open_timeout.is_some() {
             peer.closed().await;
+        } else {
+            // What still waits for the lane would be lost with this process.
+            let (told, reached) = oneshot::channel();
+            feed.send(session.0, session.1, Piece::Reached(Some(told))).await;
+            reached.await.map_err(|_| Broken::Stopping)?;
         }
         Ok(Attempt::Sent(hash.into()))
     }

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::ledger::{Entry, Stage};
+use super::ledger::{Entry, Known, Stage};
 use super::orders::{self, Order};
 use super::sender::{move_to, send};
 use super::source::{LinkSide, Rules, Source};
@@ -20,7 +20,7 @@ use crate::config::{After, Site};
 use crate::files::checks::{Chain, Subject, Verdict, is_temporary};
 use crate::files::frame::{Head, Kind};
 use crate::files::manifest::{self, Sent};
-use crate::files::{Attributes, Endpoint, EndpointError, FileName, Found, new_file, session_of};
+use crate::files::{Attributes, Endpoint, EndpointError, FileName, Found, Trouble, new_file, session_of};
 use crate::host::{Clock, TcpRuntime};
 use crate::tcp::FeedSender;
 
@@ -38,6 +38,8 @@ struct Seen {
     since: Instant,
     /// A check has blocked it, and it stays where it is.
     blocked: bool,
+    /// It was told why it is not taken.
+    told: bool,
 }
 
 /// The watch over one place.
@@ -53,7 +55,12 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn run(mut self, stopped: Arc<AtomicBool>) {
+    /// Watches until `stopped`, once the watcher `before` has ended.
+    async fn run(mut self, stopped: Arc<AtomicBool>, before: Option<JoinHandle<()>>) {
+        if let Some(before) = before {
+            // One that has panicked has ended, too.
+            let _ = before.await;
+        }
         self.resume();
         let mut place = None;
         while !stopped.load(Relaxed) {
@@ -119,19 +126,21 @@ impl Watcher {
             None => place.insert(self.source.pool.take().await?),
         };
         let found = self.list(&mut **place).await?;
-        let settled = self.settled(&rules, &found);
+        let looked_at = Instant::now();
+        let settled = self.settled(&rules, &found, looked_at);
         let mut taken = Vec::new();
         for (name, attributes) in settled {
-            if place.is_being_written(&name).await.unwrap_or(true) {
-                continue;
-            }
-            if self.passes(&rules, &mut **place, &name, &attributes).await? {
-                taken.push(Entry::Taken { file: new_file(), name, attributes });
+            match self.is_to_be_taken(&rules, &mut **place, &name, &attributes).await {
+                Ok(true) => taken.push(Entry::Taken { file: new_file(), name, attributes }),
+                Ok(false) => {}
+                Err(error) if error.trouble == Trouble::Gone => return Err(error),
+                // That of one file holds up no other.
+                Err(error) => self.tell_once(&name, &error.to_string()),
             }
         }
         self.take(taken).await;
         self.clean(&rules, &mut **place, &found).await;
-        Ok(self.patience(&rules))
+        Ok(self.patience(&rules, looked_at))
     }
 
     async fn list(&mut self, place: &mut dyn Endpoint) -> Result<Vec<Found>, EndpointError> {
@@ -145,8 +154,8 @@ impl Watcher {
     }
 
     /// The files that have not changed for long enough, in the order of their age.
-    fn settled(&mut self, rules: &Rules, found: &[Found]) -> Vec<(FileName, Attributes)> {
-        let (now, before) = (Instant::now(), std::mem::take(&mut self.seen));
+    fn settled(&mut self, rules: &Rules, found: &[Found], now: Instant) -> Vec<(FileName, Attributes)> {
+        let before = std::mem::take(&mut self.seen);
         let ledger = self.source.ledger();
         let mut settled = Vec::new();
         for Found { name, attributes } in found.iter().filter(|found| is_wanted(rules, &found.name)) {
@@ -157,7 +166,12 @@ impl Watcher {
                 continue;
             }
             let same = before.get(name).filter(|seen| seen.attributes.is_same_content(attributes));
-            let seen = same.copied().unwrap_or(Seen { attributes: *attributes, since: now, blocked: false });
+            let seen = same.copied().unwrap_or(Seen {
+                attributes: *attributes,
+                since: now,
+                blocked: false,
+                told: false,
+            });
             self.seen.insert(name.clone(), seen);
             if !seen.blocked && now.duration_since(seen.since) >= rules.files.settle {
                 settled.push((name.clone(), *attributes));
@@ -167,11 +181,29 @@ impl Watcher {
         settled
     }
 
+    /// Tells why a file is not taken, once until it changes.
+    fn tell_once(&mut self, name: &FileName, why: &str) {
+        if let Some(seen) = self.seen.get_mut(name).filter(|seen| !seen.told) {
+            seen.told = true;
+            self.source.tell("file_waits", format!("file {name} is not taken: {why}; it is tried again"));
+        }
+    }
+
     /// Until the first file has settled, or the next look is due.
-    fn patience(&self, rules: &Rules) -> Duration {
-        let waiting = self.seen.values().filter(|seen| !seen.blocked);
-        let next = waiting.map(|seen| rules.files.settle.saturating_sub(seen.since.elapsed())).min();
+    fn patience(&self, rules: &Rules, looked_at: Instant) -> Duration {
+        let due = self.seen.values().map(|seen| seen.since + rules.files.settle).filter(|due| *due > looked_at).min();
+        let next = due.map(|due| due.saturating_duration_since(Instant::now()));
         next.map_or(rules.files.poll, |next| next.min(rules.files.poll))
+    }
+
+    async fn is_to_be_taken(
+        &mut self,
+        rules: &Rules,
+        place: &mut dyn Endpoint,
+        name: &FileName,
+        attributes: &Attributes,
+    ) -> Result<bool, EndpointError> {
+        Ok(!place.is_being_written(name).await? && self.passes(rules, place, name, attributes).await?)
     }
 
     async fn passes(
@@ -185,14 +217,14 @@ impl Watcher {
         let why = match verdict {
             Verdict::Pass => return Ok(true),
             Verdict::Fail(why) => {
-                self.source.tell("check_failed", format!("file {name} cannot be checked: {why}; it is tried again"));
+                self.tell_once(name, &format!("it cannot be checked: {why}"));
                 return Ok(false);
             }
             Verdict::Block(why) => why,
         };
-        self.source.counts.blocked.fetch_add(1, Relaxed);
         let text = format!("file {name} is blocked: {why}");
         let Some(folder) = &rules.files.blue.quarantine else {
+            self.source.counts.blocked.fetch_add(1, Relaxed);
             self.source.tell("file_blocked", format!("{text}; it stays where it is"));
             if let Some(seen) = self.seen.get_mut(name) {
                 seen.blocked = true;
@@ -200,6 +232,7 @@ impl Watcher {
             return Ok(false);
         };
         let kept = move_to(place, name, folder, new_file()).await?;
+        self.source.counts.blocked.fetch_add(1, Relaxed);
         self.source.tell("file_blocked", format!("{text}; moved to {kept}"));
         Ok(false)
     }
@@ -230,6 +263,10 @@ impl Watcher {
             Err(error) => return tracing::warn!("cannot read {}: {error}", self.source.orders.display()),
         };
         for (Order::Resend(file), name) in found {
+            if self.source.is_at_work(file) {
+                // It is as good as done, or being sent: the next look knows.
+                continue;
+            }
             let stage = self.source.ledger().get(file).map(|known| known.stage);
             if matches!(stage, Some(Stage::Done | Stage::Failed)) {
                 self.source.note(Entry::Again { file });
@@ -248,16 +285,13 @@ impl Watcher {
         }
         self.cleaned_at = Instant::now();
         let there: HashSet<&FileName> = found.iter().map(|found| &found.name).collect();
-        let keeps = rules.files.blue.after == After::Keep;
         let expired =
-            self.source.ledger().expired(SystemTime::now(), rules.files.retain, |name| keeps && there.contains(name));
+            self.source.ledger().expired(SystemTime::now(), rules.files.retain, |name| there.contains(name));
         for file in &expired {
-            let at = self.source.ledger().get(*file).and_then(|known| known.at.clone());
-            if let Some(at) = at.filter(|_| !keeps) {
-                // One that cannot be deleted now is nobody's any more.
-                if let Err(error) = place.delete(&at).await {
-                    self.source.tell("file_stays", format!("{at} was kept for `retain`, but {error}"));
-                }
+            let Some(known) = self.source.ledger().get(*file).cloned() else { continue };
+            // One that cannot be deleted now is nobody's any more.
+            if let Err(error) = delete_moved(place, &known).await {
+                self.source.tell("file_stays", format!("{} was kept for `retain`, but {error}", known.name));
             }
         }
         self.source.forget(&expired);
@@ -304,6 +338,13 @@ impl Watcher {
     }
 }
 
+/// Deletes a file that was moved when it was sent, unless it is another by now.
+async fn delete_moved(place: &mut dyn Endpoint, known: &Known) -> Result<(), EndpointError> {
+    let Some(at) = known.at.as_ref().filter(|at| **at != known.name) else { return Ok(()) };
+    let there = place.stat(at).await?;
+    if there.is_some_and(|there| there.is_same_content(&known.attributes)) { place.delete(at).await } else { Ok(()) }
+}
+
 /// Is the name one to be looked at at all?
 fn is_wanted(rules: &Rules, name: &FileName) -> bool {
     let source = &rules.files.blue;
@@ -320,6 +361,8 @@ fn is_wanted(rules: &Rules, name: &FileName) -> bool {
 pub struct Watchers {
     common: Common,
     running: HashMap<u16, Running>,
+    /// Of channels that were taken out of the site file: they may come back, and their journal is open.
+    parked: HashMap<u16, Running>,
 }
 
 struct Running {
@@ -327,6 +370,15 @@ struct Running {
     in_force: Arc<AtomicBool>,
     stopped: Arc<AtomicBool>,
     task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends the watcher after its current look, and senders after their current step.
+    fn stop(&self) {
+        self.in_force.store(false, Relaxed);
+        self.stopped.store(true, Relaxed);
+        self.source.bell.notify_one();
+    }
 }
 
 /// What all channels have in common.
@@ -344,7 +396,7 @@ pub struct Common {
 impl Watchers {
     /// None before [`Watchers::set_site`].
     pub fn new(common: Common) -> Self {
-        Self { common, running: HashMap::new() }
+        Self { common, running: HashMap::new(), parked: HashMap::new() }
     }
 
     /// Watches what `site` says, with the slots of `table`, and nothing else.
@@ -352,19 +404,15 @@ impl Watchers {
     /// # Errors
     /// A channel's state cannot be read or written; the others are watched.
     pub fn set_site(&mut self, site: &Site, table: &Table, runtime: &TcpRuntime) -> anyhow::Result<()> {
-        self.running.retain(|channel, running| {
-            let keep = site.files.iter().any(|files| files.channel == *channel);
-            if !keep {
-                running.in_force.store(false, Relaxed);
-                running.stopped.store(true, Relaxed);
-                running.task.abort();
-            }
-            keep
-        });
+        let is_gone = |channel: &u16, _: &mut Running| !site.files.iter().any(|files| files.channel == *channel);
+        for (channel, running) in self.running.extract_if(is_gone) {
+            running.stop();
+            self.parked.insert(channel, running);
+        }
         for files in &site.files {
             let Some((slot, entry)) = table.by_channel(files.channel) else { continue };
-            let in_force = self.running.get(&files.channel).map(|running| Arc::clone(&running.in_force));
-            let in_force = in_force.unwrap_or_else(|| Arc::new(true.into()));
+            let known = self.running.get(&files.channel).or_else(|| self.parked.get(&files.channel));
+            let in_force = known.map_or_else(|| Arc::new(true.into()), |running| Arc::clone(&running.in_force));
             let link = LinkSide {
                 slot,
                 lanes: self.common.lanes.clone(),
@@ -379,7 +427,14 @@ impl Watchers {
                 running.source.set_rules(rules);
                 continue;
             }
-            let source = Arc::new(Source::open(site, rules, self.common.notices.clone())?);
+            let (source, before) = match self.parked.remove(&files.channel) {
+                Some(Running { source, task, .. }) => {
+                    source.set_rules(rules);
+                    in_force.store(true, Release);
+                    (source, Some(task))
+                }
+                None => (Arc::new(Source::open(site, rules, self.common.notices.clone())?), None),
+            };
             let watcher = Watcher {
                 source: Arc::clone(&source),
                 seen: HashMap::new(),
@@ -389,7 +444,7 @@ impl Watchers {
                 cleaned_at: Instant::now(),
             };
             let stopped = Arc::new(AtomicBool::new(false));
-            let task = runtime.handle().spawn(watcher.run(Arc::clone(&stopped)));
+            let task = runtime.handle().spawn(watcher.run(Arc::clone(&stopped), before));
             self.running.insert(files.channel, Running { source, in_force, stopped, task });
         }
         Ok(())

@@ -7,6 +7,7 @@ mod ftp;
 mod local;
 mod sftp;
 mod smb;
+mod time;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -26,6 +27,7 @@ pub struct Attributes {
     /// Its size, bytes.
     pub size_bytes: u64,
     /// When it was last written, as exactly as the place knows. `None`: the place does not say.
+    #[serde(with = "time")]
     pub modified: Option<SystemTime>,
     /// Permission bits (the lowest 12 of chmod(2)). `None`: the place has none.
     pub mode: Option<u32>,
@@ -63,6 +65,16 @@ pub trait Endpoint: Send {
     /// Is it known that somebody is writing the file? A place that cannot know says no.
     async fn is_being_written(&mut self, _name: &FileName) -> Result<bool, EndpointError> {
         Ok(false)
+    }
+
+    /// Does its path still lead to this place? A folder that was replaced, or mounted over, is another place.
+    async fn is_current(&mut self) -> bool {
+        true
+    }
+
+    /// Tells the folder of `name` from any other that had, or gets, its path. `None`: the place cannot tell.
+    async fn folder_mark(&mut self, _name: &FileName) -> Result<Option<String>, EndpointError> {
+        Ok(None)
     }
 
     /// Waits until something may have changed, `patience` at most. A place that cannot know waits for all of it.

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::state::{Entry, Phase, Unfinished, Whole};
 use super::store::{Store, temporary};
+use crate::config::Place;
+use crate::files::endpoint::connect;
 use crate::files::{ContentHash, Endpoint, EndpointError, FileName, Trouble};
 
 /// After the first failure ...
@@ -19,25 +19,24 @@ const PIECE_BYTES: usize = 1 << 20;
 
 /// Cleans up after the last run, then stores what it has left.
 pub(super) async fn recover(store: Arc<Store>) {
-    let unfinished = store.take_unfinished();
-    let files: HashSet<Uuid> = unfinished.iter().map(|one| one.whole.file).collect();
-    if let Err(error) = delete_strays(&store, &files).await {
-        tracing::warn!(files = %store.name, "temporaries of the last run stay: {error}");
+    if let Err(error) = store.clean().await {
+        store.tell("place", format!("{error}; temporaries of the last run stay until the place is in order"));
     }
     store.set_ready();
-    for Unfinished { whole, storing } in unfinished {
+    let home = store.shelf().place();
+    for Unfinished { whole, storing } in store.take_unfinished() {
         tracing::info!(files = %store.name, file = %whole.file, "stores {} of the last run", whole.name);
-        tokio::spawn(keep_from(Arc::clone(&store), whole, storing));
+        // The last run may have been killed in a folder's rename: that is not written down before.
+        let storing = storing || store.is_local();
+        tokio::spawn(keep_from(Arc::clone(&store), whole, Arc::clone(&home), storing));
     }
 }
 
-/// Deletes temporaries of files that did not become whole.
-async fn delete_strays(store: &Store, files: &HashSet<Uuid>) -> Result<(), EndpointError> {
+/// Deletes temporaries, except for those that are `wanted`.
+pub(super) async fn delete_strays(store: &Store, wanted: &HashSet<FileName>) -> Result<(), EndpointError> {
     let mut shelf = store.shelf().take().await?;
     for found in shelf.list(&mut |_| {}).await? {
-        let last = String::from_utf8_lossy(found.name.last()).into_owned();
-        let file = if store.is_local() { store.file_of_temporary(&last) } else { last.parse().ok() };
-        if file.is_some_and(|file| !files.contains(&file)) {
+        if store.is_temporary(&found.name) && !wanted.contains(&found.name) {
             shelf.delete(&found.name).await?;
         }
     }
@@ -45,18 +44,19 @@ async fn delete_strays(store: &Store, files: &HashSet<Uuid>) -> Result<(), Endpo
     Ok(())
 }
 
-/// Stores a file, however long that takes.
-pub(super) async fn keep(store: Arc<Store>, whole: Arc<Whole>) {
-    keep_from(store, whole, false).await;
+/// Stores a file that lies in `home`, however long that takes.
+pub(super) async fn keep(store: Arc<Store>, whole: Arc<Whole>, home: Arc<Place>) {
+    keep_from(store, whole, home, false).await;
 }
 
-async fn keep_from(store: Arc<Store>, whole: Arc<Whole>, mut storing: bool) {
+/// `storing`: it may have its name already.
+async fn keep_from(store: Arc<Store>, whole: Arc<Whole>, home: Arc<Place>, mut storing: bool) {
     let mut pause = PAUSE_MIN;
     let mut told = String::new();
     loop {
         match store_once(&store, &whole, &mut storing).await {
-            Ok(true) => return store.conclude(&whole),
-            Ok(false) => return lose(&store, &whole),
+            Ok(true) => return store.conclude(&whole).await,
+            Ok(false) => return lose(&store, &whole, &home).await,
             Err(error) => {
                 let text = error.to_string();
                 if text != told {
@@ -75,10 +75,16 @@ async fn keep_from(store: Arc<Store>, whole: Arc<Whole>, mut storing: bool) {
 }
 
 /// The temporary of a file is gone, and not because it has its name: it has to come again.
-fn lose(store: &Store, whole: &Whole) {
+async fn lose(store: &Store, whole: &Whole, home: &Place) {
+    if *home != *store.shelf().place()
+        && let Ok(mut before) = connect(home).await
+    {
+        // A reload has changed the place. Nobody else would delete it there, and it harms nobody.
+        let _ = before.delete(&whole.temporary).await;
+    }
     store.scribe.note(Entry::Dropped(whole.file));
     store.forget(whole.file);
-    let what = "was whole, but its temporary was removed from RED's state folder; send it again";
+    let what = "was whole, but its temporary is not in its folder any more; it has to be sent again";
     store.tell("file_failed", format!("file {} {} {what}", whole.file, whole.name));
 }
 
@@ -86,7 +92,7 @@ fn lose(store: &Store, whole: &Whole) {
 async fn store_once(store: &Store, whole: &Whole, storing: &mut bool) -> Result<bool, EndpointError> {
     let mut target = store.target.take().await?;
     let stored = if store.is_local() {
-        commit(store, &mut *target, whole, &temporary_name(store, whole)?).await
+        rename(store, &mut *target, whole, storing).await
     } else {
         upload(store, &mut *target, whole, storing).await
     };
@@ -96,28 +102,45 @@ async fn store_once(store: &Store, whole: &Whole, storing: &mut bool) -> Result<
     stored
 }
 
-fn temporary_name(store: &Store, whole: &Whole) -> Result<FileName, EndpointError> {
-    let name = store.temporary(whole.file, &whole.name);
-    name.map_err(|fault| EndpointError::new(Trouble::Name, format!("store {}", whole.name), fault))
+/// Gives a temporary of a folder its name.
+async fn rename(
+    store: &Store,
+    target: &mut dyn Endpoint,
+    whole: &Whole,
+    storing: &mut bool,
+) -> Result<bool, EndpointError> {
+    let from = &whole.temporary;
+    let error = match commit(store, target, whole, from).await {
+        Ok(()) => return Ok(true),
+        Err(error) => error,
+    };
+    match error.trouble {
+        Trouble::Missing if target.stat(from).await?.is_none() => {
+            // Only an earlier try can have given it its name, and only if this is the folder in which it lay.
+            Ok(*storing && target.folder_mark(from).await.is_ok_and(|folder| folder == whole.folder))
+        }
+        trouble => {
+            // What failed may have been no more than bringing the folder to disk.
+            *storing |= !matches!(trouble, Trouble::Exists | Trouble::Name | Trouble::Denied);
+            Err(error)
+        }
+    }
 }
 
-/// Gives a whole temporary of the target its name.
+/// Gives a whole temporary of the target its name, or deletes it where a file with this name and content is there.
 async fn commit(
     store: &Store,
     target: &mut dyn Endpoint,
     whole: &Whole,
     from: &FileName,
-) -> Result<bool, EndpointError> {
+) -> Result<(), EndpointError> {
     match target.commit(from, &whole.name).await {
-        Ok(()) => Ok(true),
-        // Nothing but a commit takes it away: the last one was not heard of.
-        Err(error) if error.trouble == Trouble::Missing && target.stat(from).await?.is_none() => Ok(true),
         Err(error) if error.trouble == Trouble::Exists && is_same(target, whole).await? => {
             target.delete(from).await?;
             tracing::info!(files = %store.name, file = %whole.file, "{} is there already, with this content", whole.name);
-            Ok(true)
+            Ok(())
         }
-        Err(error) => Err(error),
+        committed => committed,
     }
 }
 
@@ -145,22 +168,22 @@ async fn upload(
     whole: &Whole,
     storing: &mut bool,
 ) -> Result<bool, EndpointError> {
-    let (spooled, remote) = (temporary_name(store, whole)?, whole.name.beside(&temporary(store.channel, whole.file)));
-    let remote = remote.map_err(|fault| EndpointError::new(Trouble::Name, format!("store {}", whole.name), fault))?;
+    let spooled = &whole.temporary;
+    let remote = whole.name.beside(&temporary(store.channel, whole.file)).map_err(|fault| EndpointError::new(Trouble::Name, format!("store {}", whole.name), fault))?;
     if *storing && target.stat(&remote).await?.is_none() {
         // It was about to get its name when the server or this host went away.
         let found = target.stat(&whole.name).await?;
         *storing = false;
         if found.is_some_and(|found| found.size_bytes == whole.attributes.size_bytes) {
-            return unspool(store, &spooled).await;
+            return unspool(store, spooled).await;
         }
     }
     let mut spool = store.spool.take().await?;
-    if spool.stat(&spooled).await?.is_none() {
+    if spool.stat(spooled).await?.is_none() {
         return Ok(false);
     }
     target.create(&remote).await?;
-    spool.open(&spooled, 0).await?;
+    spool.open(spooled, 0).await?;
     loop {
         let bytes = spool.read(PIECE_BYTES).await?;
         if bytes.is_empty() {
@@ -180,7 +203,7 @@ async fn upload(
         let _ = target.delete(&remote).await;
     }
     committed?;
-    unspool(store, &spooled).await
+    unspool(store, spooled).await
 }
 
 async fn unspool(store: &Store, spooled: &FileName) -> Result<bool, EndpointError> {

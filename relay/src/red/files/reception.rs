@@ -8,8 +8,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::keeper;
-use super::state::{Entry, Phase, Whole};
+use super::state::{Entry, Whole};
 use super::store::{Standing, Store};
+use crate::config::Place;
 use crate::files::frame::{FrameFault, Head, Kind, Parser, Piece, Tail};
 use crate::files::{Active, ContentHash, Endpoint, EndpointError, FileName, NameFault, Unwritten, file_of};
 use crate::session::SessionId;
@@ -57,9 +58,6 @@ pub enum Unstored {
     /// A list of what BLUE has sent, and it cannot be.
     #[error("it is no manifest")]
     Manifest,
-    /// A copy of it is coming over another session.
-    #[error("it is being received already")]
-    Elsewhere,
     /// RED stops.
     #[error("the relay stops")]
     Stopping,
@@ -73,6 +71,7 @@ fn ranges(missing: &[Range<u64>]) -> String {
 /// One session of a files channel.
 pub struct Reception {
     store: Arc<Store>,
+    session: SessionId,
     file: Uuid,
     peer: Arc<Peer>,
     way: WayEnd,
@@ -96,6 +95,8 @@ struct Incoming {
 enum Sink {
     File {
         shelf: Box<dyn Endpoint>,
+        /// Where that is: a reload may change it.
+        home: Arc<Place>,
         hasher: Box<blake3::Hasher>,
     },
     /// It is here already, in whatever stage.
@@ -113,10 +114,11 @@ impl Reception {
         way: WayEnd,
         reporter: Option<Reporter>,
     ) -> Self {
-        Self { store, file: file_of(session), peer, way, reporter, parser: Parser::new(), incoming: None, owns: false }
+        let file = file_of(session);
+        Self { store, session, file, peer, way, reporter, parser: Parser::new(), incoming: None, owns: false }
     }
 
-    /// Receives the file and waits until it has its name.
+    /// Receives the file and, if BLUE is to be told, waits until it has its name.
     ///
     /// # Errors
     /// It has not; what there was of it is deleted, unless it is whole.
@@ -134,7 +136,12 @@ impl Reception {
             // The lane takes nothing more for it.
             self.peer.fail(Failure::Socket);
         }
-        let standing = if received.is_ok() { wire::Standing::Closed } else { wire::Standing::Failed };
+        let standing = match received {
+            Ok(()) => wire::Standing::Closed,
+            // The file is not to blame: BLUE learns that this host is gone, and tries again.
+            Err(Unstored::Stopping) => return received,
+            Err(_) => wire::Standing::Failed,
+        };
         tell(self.reporter.as_ref(), standing).await;
         received
     }
@@ -163,7 +170,7 @@ impl Reception {
             Some(Sink::Manifest(_)) => (false, self.parser.is_done()),
             Some(Sink::File { .. }) | None => (false, false),
         };
-        if is_here && !self.store.stored(self.file).await {
+        if is_here && self.reporter.is_some() && !self.store.stored(self.file).await {
             return Err(Unstored::Stuck);
         }
         if is_here || is_manifest { Ok(()) } else { Err(Unstored::CutShort(self.parser.content_bytes())) }
@@ -179,15 +186,15 @@ impl Reception {
 
     async fn begin(&mut self, head: Head) -> Result<(), Unstored> {
         let active = self.store.progress.begin(&head.name, head.attributes.size_bytes);
-        let temporary = self.store.temporary(self.file, &head.name)?;
+        let temporary = self.store.temporary(self.session, &head.name)?;
         let kind = head.kind;
         let incoming = self.incoming.insert(Incoming { head, temporary, active, sink: Sink::Known });
         if kind == Kind::Manifest {
             incoming.sink = Sink::Manifest(Vec::new());
             return Ok(());
         }
+        self.store.clean().await?;
         match self.store.enter(self.file) {
-            Standing::Elsewhere => return Err(Unstored::Elsewhere),
             Standing::Known => {
                 self.store.counts.copies.fetch_add(1, Relaxed);
                 if self.store.has_stored(self.file) {
@@ -197,9 +204,10 @@ impl Reception {
             }
             Standing::New => {
                 self.owns = true;
+                let home = self.store.shelf().place();
                 let mut shelf = self.store.shelf().take().await?;
                 shelf.create(&incoming.temporary).await?;
-                incoming.sink = Sink::File { shelf, hasher: Box::default() };
+                incoming.sink = Sink::File { shelf, home, hasher: Box::default() };
             }
         }
         Ok(())
@@ -212,7 +220,7 @@ impl Reception {
             Sink::Known => {}
             Sink::Manifest(text) if text.len() + bytes.len() > MANIFEST_BYTES_MAX => return Err(Unstored::Manifest),
             Sink::Manifest(text) => text.extend_from_slice(&bytes),
-            Sink::File { shelf, hasher } => {
+            Sink::File { shelf, hasher, .. } => {
                 hasher.update(&bytes);
                 shelf.append(bytes).await?;
             }
@@ -225,7 +233,7 @@ impl Reception {
         if let Sink::Manifest(text) = &incoming.sink {
             return self.store.manifest(text).map_err(|_| Unstored::Manifest);
         }
-        let Sink::File { mut shelf, hasher } = std::mem::replace(&mut incoming.sink, Sink::Known) else {
+        let Sink::File { mut shelf, home, hasher } = std::mem::replace(&mut incoming.sink, Sink::Known) else {
             return Ok(());
         };
         let (found, told) = (ContentHash::from(hasher.finalize()), ContentHash(tail.hash));
@@ -233,13 +241,23 @@ impl Reception {
             return Err(Unstored::Hash { found, told });
         }
         shelf.sync(&incoming.head.attributes).await?;
-        self.store.shelf().give_back(shelf);
+        let folder = shelf.folder_mark(&incoming.temporary).await?;
         let Head { name, attributes, .. } = incoming.head.clone();
-        let whole = Arc::new(Whole { file: self.file, name, attributes, hash: found });
-        self.store.scribe.write(vec![Entry::Whole((*whole).clone())]).await?;
+        let temporary = incoming.temporary.clone();
+        let whole = Arc::new(Whole { file: self.file, name, attributes, hash: found, temporary, folder });
         self.owns = false;
-        self.store.set_phase(self.file, Phase::Whole(Arc::clone(&whole)));
-        tokio::spawn(keeper::keep(Arc::clone(&self.store), whole));
+        if !self.store.claim(&whole) {
+            // Another session was faster: this is one more copy.
+            self.store.counts.copies.fetch_add(1, Relaxed);
+            shelf.delete(&whole.temporary).await?;
+        } else if let Err(unwritten) = self.store.scribe.write(vec![Entry::Whole((*whole).clone())]).await {
+            self.store.forget(self.file);
+            shelf.delete(&whole.temporary).await?;
+            return Err(unwritten.into());
+        } else {
+            tokio::spawn(keeper::keep(Arc::clone(&self.store), whole, home));
+        }
+        self.store.shelf().give_back(shelf);
         Ok(())
     }
 

@@ -23,6 +23,10 @@ pub struct Whole {
     pub attributes: Attributes,
     /// Its content's hash, which was checked.
     pub hash: ContentHash,
+    /// Where it lies until then, in the place or in the spool folder.
+    pub temporary: FileName,
+    /// The folder of that, as [`Endpoint::folder_mark`](crate::files::Endpoint::folder_mark) tells it from others.
+    pub folder: Option<String>,
 }
 
 /// A line of the journal.
@@ -46,8 +50,8 @@ pub enum Entry {
 /// What became of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Its bytes are coming.
-    Receiving,
+    /// Its bytes are coming, over so many sessions.
+    Receiving(u32),
     /// It is here and waits to be stored.
     Whole(Arc<Whole>),
     /// The same, but the place will not take it before somebody acts there.
@@ -130,6 +134,8 @@ mod tests {
             name: FileName::new("a\nb").expect("a name"),
             attributes: Attributes::default(),
             hash: ContentHash([7; 32]),
+            temporary: FileName::new(".relay-9-7.part").expect("a name"),
+            folder: Some("1:2".to_owned()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Where the files of one channel go, and what became of each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::state::{Entry, Phase, State, Unfinished, Whole};
 use crate::config::{Files, Place, PlaceKind, Site};
 use crate::files::journal::Journal;
-use crate::files::{FileName, NameFault, Pool, Progress, Scribe};
+use crate::files::{EndpointError, FileName, NameFault, Pool, Progress, Scribe};
 use crate::red::notice::Notice;
+use crate::session::SessionId;
 
 /// What became of files since the start.
 #[derive(Debug, Default)]
@@ -45,8 +46,12 @@ pub struct Store {
     /// Of the last run; the start of the keepers takes them.
     unfinished: Mutex<Vec<Unfinished>>,
     notices: OnceLock<crossbeam_channel::Sender<Notice>>,
-    /// What is left of the last run was looked at.
+    /// The first try to clean up after the last run is over.
     ready: std::sync::atomic::AtomicBool,
+    /// Set once the last run's temporaries are gone.
+    cleaned: tokio::sync::OnceCell<()>,
+    /// Temporaries of the last run that are whole files.
+    wanted: HashSet<FileName>,
 }
 
 /// How a file stands when its session begins.
@@ -55,8 +60,6 @@ pub(super) enum Standing {
     New,
     /// It is here already.
     Known,
-    /// Another session brings it at this moment.
-    Elsewhere,
 }
 
 impl Store {
@@ -71,6 +74,7 @@ impl Store {
             .with_context(|| format!("cannot make {}; make it possible, or set [red] `state_dir`", spool.display()))?;
         let (mut journal, entries) = Journal::open(&folder.join("red.journal"))?;
         let state = State::of(entries, SystemTime::now());
+        let wanted = state.unfinished.iter().map(|unfinished| unfinished.whole.temporary.clone()).collect();
         journal.rewrite(state.entries().into_iter())?;
         Ok(Self {
             name: files.name.clone(),
@@ -85,6 +89,8 @@ impl Store {
             unfinished: Mutex::new(state.unfinished),
             notices: OnceLock::new(),
             ready: false.into(),
+            cleaned: tokio::sync::OnceCell::new(),
+            wanted,
         })
     }
 
@@ -114,30 +120,47 @@ impl Store {
         self.when(|_| self.ready.load(std::sync::atomic::Ordering::Acquire).then_some(())).await;
     }
 
+    /// Deletes the temporaries of the last run that never became whole, once; nothing new is written before.
+    pub(super) async fn clean(&self) -> Result<(), EndpointError> {
+        self.cleaned.get_or_try_init(|| super::keeper::delete_strays(self, &self.wanted)).await.map(|()| ())
+    }
+
     /// Is the target a folder of this host?
     pub(super) fn is_local(&self) -> bool {
         self.target.place().kind == PlaceKind::Dir
     }
 
-    /// Begins to receive a file, unless it is known.
+    /// Begins to receive a file over one more session, unless it is known.
     pub(super) fn enter(&self, file: Uuid) -> Standing {
         let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
-        match phases.get(&file) {
-            None => {
-                phases.insert(file, Phase::Receiving);
+        match phases.entry(file).or_insert(Phase::Receiving(0)) {
+            Phase::Receiving(sessions) => {
+                *sessions += 1;
                 Standing::New
             }
-            Some(Phase::Receiving) => Standing::Elsewhere,
-            Some(_) => Standing::Known,
+            _ => Standing::Known,
         }
     }
 
-    /// A file that was being received did not become whole.
+    /// One of a file's sessions has ended before it became whole.
     pub(super) fn leave(&self, file: Uuid) {
         let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
-        if phases.get(&file) == Some(&Phase::Receiving) {
-            phases.remove(&file);
+        match phases.get_mut(&file) {
+            Some(Phase::Receiving(sessions)) if *sessions > 1 => *sessions -= 1,
+            Some(Phase::Receiving(_)) => drop(phases.remove(&file)),
+            _ => {}
         }
+    }
+
+    /// A file has become whole. False: over another session before.
+    pub(super) fn claim(&self, whole: &Arc<Whole>) -> bool {
+        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = matches!(phases.get(&whole.file), Some(Phase::Receiving(_)));
+        if is_first {
+            phases.insert(whole.file, Phase::Whole(Arc::clone(whole)));
+            self.changed.notify_waiters();
+        }
+        is_first
     }
 
     pub(super) fn set_phase(&self, file: Uuid, phase: Phase) {
@@ -160,7 +183,7 @@ impl Store {
         self.when(|phases| match phases.get(&file) {
             Some(Phase::Stored(_)) => Some(true),
             Some(Phase::Stuck(_)) | None => Some(false),
-            Some(Phase::Receiving | Phase::Whole(_)) => None,
+            Some(Phase::Receiving(_) | Phase::Whole(_)) => None,
         })
         .await
     }
@@ -177,10 +200,11 @@ impl Store {
         }
     }
 
-    /// Counts a file that has its name, and writes that down.
-    pub(super) fn conclude(&self, whole: &Whole) {
+    /// Counts a file that has its name, once that is written down: BLUE must not delete its original before.
+    pub(super) async fn conclude(&self, whole: &Whole) {
         let at = SystemTime::now();
-        self.scribe.note(Entry::Stored { file: whole.file, at });
+        // Not on disk: the next start finds out by itself that it has its name.
+        let _ = self.scribe.write(vec![Entry::Stored { file: whole.file, at }]).await;
         self.counts.stored.fetch_add(1, Relaxed);
         self.set_phase(whole.file, Phase::Stored(at));
     }
@@ -209,14 +233,23 @@ impl Store {
         [("stored", stored.load(Relaxed)), ("copies", copies.load(Relaxed)), ("failed", failed.load(Relaxed))]
     }
 
-    /// The name under which a file lies until it has its own.
-    pub(super) fn temporary(&self, file: Uuid, name: &FileName) -> Result<FileName, NameFault> {
-        if self.is_local() { name.beside(&temporary(self.channel, file)) } else { FileName::new(file.to_string()) }
+    /// The name under which what a session brings lies until it has its own. Another session may bring the same file.
+    pub(super) fn temporary(&self, session: SessionId, name: &FileName) -> Result<FileName, NameFault> {
+        let session = Uuid::from_bytes(session);
+        if self.is_local() { name.beside(&temporary(self.channel, session)) } else { FileName::new(session.to_string()) }
     }
 
-    /// The file whose temporary has this name.
-    pub(super) fn file_of_temporary(&self, last: &str) -> Option<Uuid> {
-        last.strip_prefix(&format!(".relay-{}-", self.channel))?.strip_suffix(".part")?.parse().ok()
+    /// Is this where the shelf keeps what has no name yet?
+    pub(super) fn is_temporary(&self, name: &FileName) -> bool {
+        let uuid = |name: &str| -> Option<Uuid> {
+            let name = if self.is_local() {
+                name.strip_prefix(&format!(".relay-{}-", self.channel))?.strip_suffix(".part")?
+            } else {
+                name
+            };
+            name.parse().ok()
+        };
+        std::str::from_utf8(name.last()).ok().and_then(uuid).is_some()
     }
 
     /// Where files lie until they have their names.
@@ -225,9 +258,9 @@ impl Store {
     }
 }
 
-/// The last part of a temporary's name in the target. Channels may share a folder.
-pub(super) fn temporary(channel: u16, file: Uuid) -> String {
-    format!(".relay-{channel}-{file}.part")
+/// The last part of a temporary's name in the target, for a session's UUID or a file's. Channels may share a folder.
+pub(super) fn temporary(channel: u16, uuid: Uuid) -> String {
+    format!(".relay-{channel}-{uuid}.part")
 }
 
 /// RED's folder for the files of one channel.

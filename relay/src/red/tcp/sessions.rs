@@ -73,7 +73,10 @@ impl Sessions {
                 None
             }
         };
-        let Some(session) = session else { return self.answer(delivery, Standing::Failed) };
+        let Some(session) = session else {
+            let is_unknown = head.kind == RecordType::Mark;
+            return self.answer(delivery, if is_unknown { Standing::Gone } else { Standing::Failed });
+        };
         if session.has_failed_uncounted() {
             // Its delivery has said why.
             scene.count_aborted(session);

@@ -36,6 +36,18 @@ impl Root {
         &self.path
     }
 
+    /// Does the path still lead to this folder?
+    pub fn is_current(&self) -> io::Result<bool> {
+        let (ours, now) = (rustix::fs::fstat(&self.handle)?, rustix::fs::stat(&self.path)?);
+        Ok((ours.st_dev, ours.st_ino) == (now.st_dev, now.st_ino))
+    }
+
+    /// Device and inode of a name's folder.
+    pub fn folder_mark(&self, name: &FileName) -> io::Result<String> {
+        let stat = rustix::fs::fstat(self.folder_of(name)?)?;
+        Ok(format!("{}:{}", stat.st_dev, stat.st_ino))
+    }
+
     fn open_inside(&self, name: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         Ok(rustix::fs::openat2(&self.handle, name, flags | OFlags::CLOEXEC, mode, STAY_INSIDE)?)
     }

@@ -65,6 +65,10 @@ impl LocalEndpoint {
 #[async_trait]
 impl Endpoint for LocalEndpoint {
     async fn list(&mut self, unusable: &mut (dyn FnMut(String) + Send)) -> Result<Vec<Found>, EndpointError> {
+        if !self.is_current().await {
+            let what = format!("list {}", self.root.path().display());
+            return Err(EndpointError::new(Trouble::Gone, what, "the folder is gone, or is another one now"));
+        }
         let root = Arc::clone(&self.root);
         let listing = blocking(move || listing::list(root.path())).await;
         let listing = listing.map_err(|error| failed(format!("list {}", self.root.path().display()), &error))?;
@@ -83,6 +87,15 @@ impl Endpoint for LocalEndpoint {
 
     async fn is_being_written(&mut self, name: &FileName) -> Result<bool, EndpointError> {
         self.with_root("look at", name, |root, name| lease::is_being_written(&root.read(name)?)).await
+    }
+
+    async fn is_current(&mut self) -> bool {
+        let root = Arc::clone(&self.root);
+        blocking(move || root.is_current()).await.unwrap_or(false)
+    }
+
+    async fn folder_mark(&mut self, name: &FileName) -> Result<Option<String>, EndpointError> {
+        self.with_root("look at the folder of", name, Root::folder_mark).await.map(Some)
     }
 
     async fn changed(&mut self, patience: Duration) {

@@ -1,0 +1,121 @@
+//! SIGHUP with files waiting: tables are added, changed, disabled, removed and brought back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lab::path::{Ground, Path5};
+use lab::{Loss, Options, require_root};
+
+use super::rig::{self, CHANNEL, Folders, PATIENCE, SOON, Tree};
+
+/// A path whose site file changes.
+struct Changing {
+    path: Path5,
+    folders: Folders,
+}
+
+impl Changing {
+    fn start(tables: impl FnOnce(&Folders) -> String) -> Self {
+        let folders = Folders::new();
+        for name in ["blue-other", "red-other", "red-new"] {
+            fs::create_dir(folders.all.path().join(name)).expect("a folder");
+        }
+        let site = rig::site().return_link("status").tables(&tables(&folders));
+        let options = Options { return_loss: Some(Loss::None), ..Options::default() };
+        Self { path: Ground::sealed(&options, &site).start(), folders }
+    }
+
+    /// Both hosts take these tables; each must say so.
+    fn reload(&self, tables: &str) {
+        let folder = self.path.ground.folder.path();
+        let site = rig::site().return_link("status").tables(tables).key_file(&folder.join("link.key"));
+        site.write(folder).expect("a site file");
+        for relay in [&self.path.red, &self.path.blue] {
+            let from = relay.log().len();
+            relay.signal(libc::SIGHUP).expect("it runs");
+            let taken = relay.wait_for_line(from, SOON, |line| line.contains("in force") || line.contains("refused"));
+            assert!(taken.is_ok_and(|line| line.contains("in force")), "{}", rig::logs(&self.path));
+        }
+    }
+
+    /// Places one file in the other table's folder and waits until it has arrived: what was to happen before has.
+    fn other_crosses(&self, name: &str) {
+        rig::place(&self.other("blue"), &rig::one(name, name.as_bytes()));
+        rig::wait(&self.path, PATIENCE, name, || {
+            self.other("red").join(name).exists() && rig::count(&self.other("blue")) == 0
+        });
+    }
+
+    fn other(&self, side: &str) -> PathBuf {
+        self.folders.all.path().join(format!("{side}-other"))
+    }
+}
+
+/// The table of the channel under test, with RED's folder.
+fn reports(folders: &Folders, lines: &str, red: &Path) -> String {
+    let lines = format!("channel = {CHANNEL}\nname = \"reports\"\n{lines}");
+    rig::table(&lines, (&folders.blue(), ""), (red, ""))
+}
+
+/// The other table.
+fn other(folders: &Folders) -> String {
+    let at = |name: &str| folders.all.path().join(name);
+    rig::table("channel = 10\nname = \"other\"", (&at("blue-other"), ""), (&at("red-other"), ""))
+}
+
+#[test]
+fn tables_are_added_disabled_removed_and_brought_back_with_files_waiting() {
+    require_root!();
+    let changing = Changing::start(|folders| folders.table("", "", ""));
+    let folders = &changing.folders;
+    let on = reports(folders, "", &folders.red()) + &other(folders);
+    changing.reload(&on);
+    changing.other_crosses("added");
+
+    changing.reload(&(reports(folders, "enabled = false", &folders.red()) + &other(folders)));
+    let mut files = rig::one("while-disabled", b"1");
+    rig::place(&folders.blue(), &files);
+    changing.other_crosses("disabled");
+    assert_eq!((rig::count(&folders.blue()), rig::count(&folders.red())), (1, 0), "{}", rig::logs(&changing.path));
+    changing.reload(&on);
+    rig::wait(&changing.path, PATIENCE, "enabled again", || rig::tree(&folders.red()) == files);
+
+    // Taken, on their way, and then nobody's.
+    let diode = &changing.path.ground.lab.diode;
+    diode.set_loss(Loss::All).expect("possible");
+    let waiting = rig::files(1, 6, 100_000);
+    rig::place(&folders.blue(), &waiting);
+    rig::counted(&changing.path.blue, |count| count("taken") == 7);
+    changing.reload(&other(folders));
+    diode.set_loss(Loss::None).expect("possible");
+    changing.other_crosses("removed");
+    assert!(rig::tree(&folders.blue()) == waiting, "{}", rig::logs(&changing.path));
+    assert_eq!(rig::tree(&folders.red()), files);
+
+    changing.reload(&on);
+    files.extend(waiting);
+    changing.other_crosses("back");
+    let Changing { path, folders } = changing;
+    rig::wait(&path, PATIENCE, "back", || rig::count(&folders.red()) == files.len());
+    rig::counted(&path.red, |count| count("stored") == 7);
+    rig::arrives(path, &folders, &files);
+}
+
+#[test]
+fn a_target_that_changes_while_a_file_waits_for_it_gets_the_file() {
+    require_root!();
+    let changing = Changing::start(|folders| folders.table("", "", "") + &other(folders));
+    let folders = &changing.folders;
+    let (theirs, ours) = (rig::one("a.bin", b"theirs"), rig::one("a.bin", b"ours"));
+    rig::place(&folders.red(), &theirs);
+    rig::place(&folders.blue(), &ours);
+    rig::told(&changing.path.red, &["a.bin is here and waits to be stored"]);
+    let new = folders.all.path().join("red-new");
+    changing.reload(&(reports(folders, "", &new) + &other(folders)));
+    rig::wait(&changing.path, PATIENCE, "the file at its new place", || rig::tree(&new) == ours);
+    rig::wait(&changing.path, PATIENCE, "no original", || rig::tree(&folders.blue()) == Tree::new());
+    assert_eq!(rig::tree(&folders.red()), theirs);
+    let temporaries = [rig::temporaries(&folders.red()), rig::temporaries(&new)].concat();
+    assert_eq!(temporaries, [PathBuf::new(); 0], "{}", rig::logs(&changing.path));
+    changing.path.end();
+}

@@ -1,0 +1,82 @@
+//! Files that are still being written are not taken.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use lab::path::is_soak;
+use lab::require_root;
+
+use super::rig::{self, Folders, PATIENCE, Random, Tree};
+
+/// The settle time of these tests ...
+const SETTLE: &str = "settle = \"700ms\"";
+/// ... and a writer's pause, which a busy machine makes longer.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_file_that_grows_arrives_once_and_whole() {
+    require_root!();
+    let folders = Folders::new();
+    let path = rig::start(&folders.table(SETTLE, "", ""));
+    let file = folders.blue().join("log.txt");
+    let (mut random, mut content) = (Random::new(1), Vec::new());
+    let end = Instant::now() + Duration::from_secs(if is_soak() { 10 } else { 3 });
+    while Instant::now() < end {
+        let piece = random.bytes(1000);
+        // Closed each time: only its growing tells that it is not done.
+        let open = File::options().create(true).append(true).open(&file);
+        open.and_then(|mut open| open.write_all(&piece)).expect("written");
+        content.extend(piece);
+        std::thread::sleep(PAUSE);
+    }
+    rig::wait(&path, PATIENCE, "the file", || rig::count(&folders.red()) == 1);
+    rig::counted(&path.red, |count| count("stored") == 1);
+    rig::counted(&path.blue, |count| count("taken") == 1 && count("sent") == 1);
+    rig::arrives(path, &folders, &rig::one("log.txt", &content));
+}
+
+#[test]
+fn a_file_held_open_for_writing_is_taken_when_it_is_closed() {
+    require_root!();
+    let folders = Folders::new();
+    let path = rig::start(&folders.table("", "", ""));
+    let mut held = File::create(folders.blue().join("held.bin")).expect("made");
+    held.write_all(b"half").expect("written");
+    let mut files = others(&path, &folders);
+    assert_eq!(rig::names(&folders.blue()), [b"held.bin"], "{}", rig::logs(&path));
+    held.write_all(b" and half").expect("written");
+    drop(held);
+    files.extend(rig::one("held.bin", b"half and half"));
+    rig::arrives(path, &folders, &files);
+}
+
+#[test]
+fn temporary_names_wait_for_their_own() {
+    require_root!();
+    let folders = Folders::new();
+    let path = rig::start(&folders.table("", "", ""));
+    let names = ["a.tmp", "A.PART", "b~", ".hidden", "c/.d/e"];
+    let early: Tree = names.iter().map(|name| (name.as_bytes().to_vec(), name.as_bytes().to_vec())).collect();
+    rig::place(&folders.blue(), &early);
+    let mut files = others(&path, &folders);
+    assert!(rig::tree(&folders.blue()) == early, "{}", rig::logs(&path));
+    for (number, name) in names.iter().enumerate() {
+        let own = format!("own-{number}");
+        fs::rename(folders.blue().join(name), folders.blue().join(&own)).expect("there");
+        files.extend(rig::one(&own, name.as_bytes()));
+    }
+    rig::arrives(path, &folders, &files);
+}
+
+/// Two files, one after the other: whatever was placed before has settled when the second arrives.
+fn others(path: &lab::path::Path5, folders: &Folders) -> Tree {
+    let mut files = Tree::new();
+    for name in ["first", "second"] {
+        let other = rig::one(name, name.as_bytes());
+        rig::place(&folders.blue(), &other);
+        files.extend(other);
+        rig::wait(path, PATIENCE, name, || rig::tree(&folders.red()) == files && !folders.blue().join(name).exists());
+    }
+    files
+}

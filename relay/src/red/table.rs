@@ -132,7 +132,7 @@ impl Table {
 fn store(site: &Site, stream: &Stream, known: Option<&Entry>) -> anyhow::Result<Option<Arc<Store>>> {
     let Some(files) = site.files.iter().find(|files| files.channel == stream.channel) else { return Ok(None) };
     if let Some(store) = known.and_then(|entry| entry.files.as_ref()) {
-        store.set_place(files);
+        store.set_files(files);
         return Ok(Some(Arc::clone(store)));
     }
     Ok(Some(Arc::new(Store::open(site, files)?)))

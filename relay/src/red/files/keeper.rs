@@ -76,10 +76,11 @@ async fn keep_from(store: Arc<Store>, whole: Arc<Whole>, mut storing: bool) {
 
 /// The temporary of a file is gone, and not because it has its name: it has to come again.
 fn lose(store: &Store, whole: &Whole) {
+    const WHAT: &str = "its temporary was removed from RED's state folder";
     store.scribe.note(Entry::Dropped(whole.file));
     store.forget(whole.file);
-    let what = "was whole, but its temporary was removed from RED's state folder; send it again";
-    store.tell("file_failed", format!("file {} {} {what}", whole.file, whole.name));
+    store.account.dropped(&store.scribe, whole, WHAT);
+    store.tell("file_failed", format!("file {} {} was whole, but {WHAT}; send it again", whole.file, whole.name));
 }
 
 /// True: the file has its name. False: there is nothing left of it.

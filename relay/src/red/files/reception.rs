@@ -8,9 +8,10 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::keeper;
-use super::state::{Entry, Phase, Whole};
+use super::state::{Entry, Whole};
 use super::store::{Standing, Store};
-use crate::files::frame::{FrameFault, Head, Kind, Parser, Piece, Tail};
+use crate::files::frame::{FrameFault, Head, Kind, Parser, Piece, Tail, head_bytes};
+use crate::files::missing::{Why, content_ranges, shown};
 use crate::files::{Active, ContentHash, Endpoint, EndpointError, FileName, NameFault, Unwritten, file_of};
 use crate::session::SessionId;
 use crate::tcp::{Arrived, Failure, Peer, Reporter, WayEnd};
@@ -34,9 +35,12 @@ pub enum Unstored {
     /// Its temporary would have no possible name.
     #[error("{0}")]
     Name(#[from] NameFault),
-    /// Not everything came.
-    #[error("these bytes of its session never came over the link: {}", ranges(.0))]
+    /// Not everything came: these bytes of its content, none if only its tail is missing.
+    #[error("{}", never_came(.0))]
     Missing(Vec<Range<u64>>),
+    /// These bytes of its session never came, its head among them.
+    #[error("these bytes of its session, its head among them, never came over the link: {}", shown(.0))]
+    Headless(Vec<Range<u64>>),
     /// The session ended before the file did.
     #[error("its session ended after {0} bytes of content")]
     CutShort(u64),
@@ -65,9 +69,11 @@ pub enum Unstored {
     Stopping,
 }
 
-fn ranges(missing: &[Range<u64>]) -> String {
-    let shown: Vec<String> = missing.iter().map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
-    shown.join(", ")
+fn never_came(missing: &[Range<u64>]) -> String {
+    if missing.is_empty() {
+        return "its end, with its hash, never came over the link".to_owned();
+    }
+    format!("these bytes of it never came over the link: {}", shown(missing))
 }
 
 /// One session of a files channel.
@@ -154,7 +160,7 @@ impl Reception {
                         reporter.consumed(taken as u64).await;
                     }
                 }
-                Arrived::Incomplete(missing) => return Err(Unstored::Missing(missing)),
+                Arrived::Incomplete(missing) => return Err(self.incomplete(missing)),
                 Arrived::Close => break,
             }
         }
@@ -167,6 +173,35 @@ impl Reception {
             return Err(Unstored::Stuck);
         }
         if is_here || is_manifest { Ok(()) } else { Err(Unstored::CutShort(self.parser.content_bytes())) }
+    }
+
+    /// What these missing bytes of the session are of the file.
+    fn incomplete(&self, missing: Vec<Range<u64>>) -> Unstored {
+        match &self.incoming {
+            None => Unstored::Headless(missing),
+            Some(Incoming { head, .. }) => {
+                Unstored::Missing(content_ranges(&missing, head_bytes(&head.name), head.attributes.size_bytes))
+            }
+        }
+    }
+
+    /// What the account of missing files is to say of it; `None`: nothing new.
+    fn account(&self, why: &Unstored) -> Option<Why> {
+        let head = self.incoming.as_ref().map(|incoming| &incoming.head);
+        if head.is_some_and(|head| head.kind == Kind::Manifest) {
+            return None;
+        }
+        Some(match why {
+            Unstored::Stuck | Unstored::Elsewhere | Unstored::Stopping => return None,
+            Unstored::Missing(ranges) => Why::incomplete(ranges.iter().cloned()),
+            Unstored::Headless(ranges) => Why::headless(ranges.iter().cloned()),
+            Unstored::CutShort(_) | Unstored::Given(_) => {
+                let rest = head.map(|head| self.parser.content_bytes()..head.attributes.size_bytes);
+                Why::incomplete(rest.filter(|rest| !rest.is_empty()))
+            }
+            Unstored::Hash { .. } => Why::WrongHash,
+            why => Why::NotKept(why.to_string()),
+        })
     }
 
     async fn piece(&mut self, piece: Piece) -> Result<(), Unstored> {
@@ -238,13 +273,16 @@ impl Reception {
         let whole = Arc::new(Whole { file: self.file, name, attributes, hash: found });
         self.store.scribe.write(vec![Entry::Whole((*whole).clone())]).await?;
         self.owns = false;
-        self.store.set_phase(self.file, Phase::Whole(Arc::clone(&whole)));
+        self.store.arrive(&whole);
         tokio::spawn(keeper::keep(Arc::clone(&self.store), whole));
         Ok(())
     }
 
     /// Leaves nothing of a file that did not become whole, and tells why.
     async fn discard(&mut self, why: &Unstored) {
+        if let Some(why) = self.account(why) {
+            self.store.account.broke(&self.store.scribe, self.file, why);
+        }
         let incoming = self.incoming.take();
         let name = incoming.as_ref().map_or_else(|| "of unknown name".to_owned(), |one| one.head.name.to_string());
         if let Some(Incoming { temporary, sink, .. }) = incoming.filter(|_| self.owns) {

@@ -98,24 +98,52 @@ pub fn place(folder: &Path, files: &Tree) {
     }
 }
 
-/// `count` files of up to `bytes_max` bytes, some in folders, one empty, from a seed.
-pub fn files(seed: u64, count: usize, bytes_max: usize) -> Tree {
+/// Bytes of the temporaries directly under `folder` or in its folders.
+pub fn part_bytes(folder: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        // It may go just now.
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes += part_bytes(&entry.path()),
+            Ok(found) if entry.file_name().as_encoded_bytes().starts_with(b".relay-") => bytes += found.len(),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+/// Numbers from a seed that look random.
+fn numbers(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed | 1;
-    let mut next = move || {
+    move || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state
-    };
+    }
+}
+
+fn fill(bytes: usize, mut next: impl FnMut() -> u64) -> Vec<u8> {
+    let mut content = vec![0; bytes];
+    for chunk in content.chunks_mut(8) {
+        chunk.copy_from_slice(&next().to_le_bytes()[..chunk.len()]);
+    }
+    content
+}
+
+/// So many bytes from a seed.
+pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    fill(bytes, numbers(seed))
+}
+
+/// `count` files of up to `bytes_max` bytes, some in folders, one empty, from a seed.
+pub fn files(seed: u64, count: usize, bytes_max: usize) -> Tree {
+    let mut next = numbers(seed);
     (0..count)
         .map(|number| {
             let folder = ["", "a/", "a/b/"][number % 3];
             let bytes = if number == 0 { 0 } else { next() as usize % bytes_max + 1 };
-            let mut content = vec![0; bytes];
-            for chunk in content.chunks_mut(8) {
-                chunk.copy_from_slice(&next().to_le_bytes()[..chunk.len()]);
-            }
-            (format!("{folder}file-{number}.bin").into_bytes(), content)
+            (format!("{folder}file-{number}.bin").into_bytes(), fill(bytes, &mut next))
         })
         .collect()
 }

@@ -23,5 +23,5 @@ mod state;
 mod store;
 
 pub use reception::{Reception, Unstored};
-pub use state::State;
+pub use state::{Entry, State};
 pub use store::{Store, folder, journal_of};

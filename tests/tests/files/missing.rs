@@ -9,7 +9,7 @@ use lab::{Line, Loss, Role, Site, Syslog, require_root};
 use super::rig::{self, Back, Folders, Tree};
 
 /// Much more than a few megabytes, two manifests and the patience for them take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Long enough at `RATE` for a loss to fall into its middle.
 const FILE_BYTES: usize = 4 << 20;
 /// No faster than RED can take it, also when it was built without optimisation and has little of the processor.

@@ -7,7 +7,7 @@ use lab::{Loss, Site, require_root};
 use super::rig::{self, Back, Folders};
 
 /// Much more than a few megabytes take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn crosses(driver: &str, back: Back, loss: Loss, protection: (&str, &str, u32)) {
     let folders = Folders::new();

@@ -147,3 +147,52 @@ fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::files::journal::{Journal, read_only};
+    use crate::files::{Attributes, ContentHash, FileName};
+    use crate::red::files::State;
+
+    /// The times of a ready site file.
+    fn files() -> Files {
+        let path = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/files-ftp.toml"));
+        let text = std::fs::read_to_string(path).expect("a ready site file");
+        config::parse(path, &text).expect("it is right").site.files.remove(0)
+    }
+
+    fn whole(number: u128) -> Whole {
+        let attributes = Attributes { size_bytes: 5, ..Attributes::default() };
+        let name = FileName::new("a").expect("a name");
+        Whole { file: Uuid::from_u128(number), name, attributes, hash: ContentHash([7; 32]) }
+    }
+
+    /// What is told is what a restart and `relay missing` find in the journal.
+    #[test]
+    fn what_is_told_missing_is_in_the_journal_until_it_arrives() {
+        let folder = std::env::temp_dir().join(format!("relay-account-{}", std::process::id()));
+        let path = folder.join("red.journal");
+        let (journal, _) = Journal::open(&path).expect("a journal");
+        let scribe = Scribe::start(journal).expect("a thread");
+        let mut files = files();
+        let account = Account::new(&files, Vec::new());
+        for number in [1, 2] {
+            account.dropped(&scribe, &whole(number), "somebody removed it");
+        }
+        assert_eq!(account.look(&scribe, |_| false).0, [], "nobody is impatient yet");
+        files.manifest = Duration::ZERO;
+        account.set_times(&files);
+        let (due, overflow) = account.look(&scribe, |file| file == Uuid::from_u128(2));
+        assert_eq!((due.len(), overflow, account.missing()), (1, None, 1), "the other one is coming");
+        assert_eq!(due[0].why.to_string(), "not kept: somebody removed it");
+        assert!(account.arrived(Uuid::from_u128(1)) && !account.arrived(Uuid::from_u128(2)));
+        drop(scribe);
+        let state = State::of(read_only(&path).expect("readable"), SystemTime::now());
+        std::fs::remove_dir_all(&folder).expect("it was there");
+        let told: Vec<_> = state.absent.iter().map(|absent| (absent.sent.file.as_u128(), absent.told)).collect();
+        // That they came is in the entry of the whole file, which a reception writes.
+        assert_eq!(told, [(1, true), (2, false)]);
+    }
+}

@@ -1,5 +1,8 @@
 //! The `relay` command from outside: exit codes, what it prints and where, key files.
 
+#[path = "cli/files.rs"]
+mod files;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -262,6 +265,9 @@ fn usage_errors_leave_with_2_and_help_with_0() {
         &["check", "x"],
         &["bench"],
         &["bench", "send"],
+        &["missing"],
+        &["resend", "--config", "site.toml"],
+        &["missing", "--config", "site.toml", "--channel", "1", "--name", "x"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -269,7 +275,7 @@ fn usage_errors_leave_with_2_and_help_with_0() {
     }
     let output = run(["--help"]);
     assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
-    for part in ["blue", "red", "check", "keygen", "First steps", "Exit codes: 0"] {
+    for part in ["blue", "red", "check", "keygen", "missing", "resend", "First steps", "Exit codes: 0"] {
         assert!(out(&output).contains(part), "{part}");
     }
     for (command, parts) in [
@@ -279,6 +285,8 @@ fn usage_errors_leave_with_2_and_help_with_0() {
         ("keygen", ["PATH", "0600", "never overwritten", "key_file", "64"]),
         ("bench", ["send", "receive", "On RED", "On BLUE", "protect"]),
         ("bench send", ["--rate", "--from", "unpaced", "SIGTERM", "Exit codes: 0"]),
+        ("missing", ["--channel", "--name", "manifest", "retain", "Exit codes: 0"]),
+        ("resend", ["WHAT", "UUID", "poll", "move:FOLDER", "Exit codes: 0"]),
         ("bench receive", ["--loss", "--seconds", "records lost", "overflow", "Exit codes: 0"]),
     ] {
         let output = run(command.split(' ').chain(["--help"]));

@@ -6,6 +6,8 @@ mod checks;
 mod fault;
 #[path = "files/loss.rs"]
 mod loss;
+#[path = "files/missing.rs"]
+mod missing;
 #[path = "files/reload.rs"]
 mod reload;
 #[path = "files/restart.rs"]

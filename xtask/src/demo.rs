@@ -4,6 +4,7 @@
 //! head has the picture). It needs no argument and leaves nothing behind, also when interrupted.
 
 mod build;
+mod files;
 mod report;
 mod rights;
 mod run;
@@ -17,8 +18,8 @@ use rights::Rights;
 
 /// Shows the relay at work: five hosts in network namespaces, a diode that loses 2% of all frames, real traffic.
 ///
-/// As root it uses XDP; otherwise a user namespace and the socket driver. Ends with status 0 when every datagram
-/// arrived and nothing came back through the diode.
+/// As root it uses XDP; otherwise a user namespace and the socket driver. Ends with status 0 when every datagram, or
+/// with `--files` every file, arrived and nothing came back through the diode.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DemoArgs {
     /// Use this driver, `xdp` or `socket`, instead of the best that this machine allows
@@ -27,6 +28,9 @@ pub struct DemoArgs {
     /// Use this `relay` instead of building one
     #[arg(long, value_name = "PATH")]
     relay: Option<PathBuf>,
+    /// Carry files from a folder to a folder instead of datagrams
+    #[arg(long, conflicts_with_all = ["seconds", "rate"])]
+    files: bool,
     /// Seconds of traffic
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
@@ -53,6 +57,9 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         Rights::None => return rights::enter_user_namespace(&relay, args),
     };
     let driver = args.driver.as_deref().unwrap_or(best);
+    if args.files {
+        return files::run(&relay, driver);
+    }
     let outcome = run::run(&run::Plan { relay, driver: driver.to_owned(), seconds: args.seconds, rate: args.rate })?;
     println!("\n{}", report::table(&outcome));
     report::verdict(&outcome)

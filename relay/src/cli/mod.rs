@@ -1,10 +1,11 @@
-//! The command line: `relay blue | red | check | keygen | bench`.
+//! The command line: `relay blue | red | check | keygen | bench | missing | resend`.
 //!
 //! Owns arguments, help, exit codes and what is printed before and after a run. It never relays:
 //! [`crate::blue::run`], [`crate::red::run`] and [`crate::probe`] do, once they have a valid site.
 
 mod bench;
 mod check;
+mod files;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use bench::Bench;
+use files::{MissingArguments, ResendArguments};
 
 use crate::config::{self, Loaded, Purpose, Role, SiteErrors};
 use crate::telemetry::logging;
@@ -96,6 +98,12 @@ enum Command {
     /// Measure what the diode carries safely
     #[command(subcommand, after_help = bench::HELP)]
     Bench(Bench),
+    /// Show which files never arrived (on RED)
+    #[command(after_help = files::MISSING_HELP)]
+    Missing(MissingArguments),
+    /// Send files once more (on BLUE)
+    #[command(after_help = files::RESEND_HELP)]
+    Resend(ResendArguments),
     /// Write a new link key
     #[command(after_help = KEYGEN_HELP)]
     Keygen {
@@ -122,6 +130,8 @@ pub fn main() -> ExitCode {
             let (role, path) = bench.place();
             run(bench.name(), role, path, |loaded| bench.run(&loaded.site))
         }
+        Command::Missing(arguments) => files::missing(&arguments),
+        Command::Resend(arguments) => files::resend(&arguments),
         Command::Keygen { path } => keygen(&path),
     }
 }

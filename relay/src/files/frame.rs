@@ -107,6 +107,11 @@ pub enum FrameFault {
     TooMuch,
 }
 
+/// Length of the head of a file of this name: where its content begins in its session.
+pub fn head_bytes(name: &FileName) -> u64 {
+    (HEAD_LEN + name.as_bytes().len()) as u64
+}
+
 impl Head {
     /// As it is sent.
     pub fn to_wire(&self) -> Vec<u8> {

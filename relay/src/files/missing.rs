@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::frame::head_bytes;
 use super::manifest::Sent;
 
 /// Most files in the account: about 50 MB. Beyond it files are counted only.
@@ -35,17 +36,43 @@ pub enum Why {
     /// Nothing of it has come.
     #[default]
     NeverSeen,
-    /// These bytes of it have not, the first ranges of them.
+    /// These bytes of its content have not, the first ranges of them.
     Incomplete(Vec<Range<u64>>),
+    /// These bytes of its session have not, its beginning among them: where its content begins is known once its name is.
+    Headless(Vec<Range<u64>>),
     /// All came, and they are not what BLUE read.
     WrongHash,
+    /// It came, and RED could not keep it.
+    NotKept(String),
 }
 
 impl Why {
-    /// These ranges have not come; the first [`RANGES_MAX`] are kept.
+    /// These ranges of the content have not come; the first [`RANGES_MAX`] are kept.
     pub fn incomplete(missing: impl IntoIterator<Item = Range<u64>>) -> Self {
         Self::Incomplete(missing.into_iter().take(RANGES_MAX).collect())
     }
+
+    /// These ranges of the session have not come, its beginning among them.
+    pub fn headless(missing: impl IntoIterator<Item = Range<u64>>) -> Self {
+        Self::Headless(missing.into_iter().take(RANGES_MAX).collect())
+    }
+
+    /// The same, now that it is known which file it is.
+    fn of(self, sent: &Sent) -> Self {
+        match self {
+            Self::Headless(missing) => {
+                Self::incomplete(content_ranges(&missing, head_bytes(&sent.name), sent.size_bytes))
+            }
+            why => why,
+        }
+    }
+}
+
+/// What `session`, ranges of a session's bytes, is of the content of `size_bytes` bytes behind a head of `head_bytes`. Empty if
+/// only the head or the tail is in them.
+pub fn content_ranges(session: &[Range<u64>], head_bytes: u64, size_bytes: u64) -> Vec<Range<u64>> {
+    let at = |offset: u64| offset.saturating_sub(head_bytes).min(size_bytes);
+    session.iter().map(|range| at(range.start)..at(range.end)).filter(|range| !range.is_empty()).collect()
 }
 
 /// "never seen", "incomplete: bytes 1400-2799 missing", "hash wrong".
@@ -54,16 +81,18 @@ impl fmt::Display for Why {
         match self {
             Self::NeverSeen => f.write_str("never seen"),
             Self::WrongHash => f.write_str("hash wrong"),
-            Self::Incomplete(ranges) => {
-                f.write_str("incomplete")?;
-                for (at, range) in ranges.iter().filter(|range| !range.is_empty()).enumerate() {
-                    let before = if at == 0 { ": bytes " } else { ", " };
-                    write!(f, "{before}{}-{}", range.start, range.end - 1)?;
-                }
-                f.write_str(if ranges.iter().any(|range| !range.is_empty()) { " missing" } else { "" })
-            }
+            Self::NotKept(why) => write!(f, "not kept: {}", why.escape_debug()),
+            Self::Incomplete(ranges) if ranges.is_empty() => f.write_str("incomplete"),
+            Self::Incomplete(ranges) => write!(f, "incomplete: bytes {} missing", shown(ranges)),
+            Self::Headless(ranges) => write!(f, "incomplete: bytes {} of its session missing", shown(ranges)),
         }
     }
+}
+
+/// "0-1399, 2800-4199".
+pub fn shown(ranges: &[Range<u64>]) -> String {
+    let inclusive = ranges.iter().map(|range| format!("{}-{}", range.start, range.end.saturating_sub(1)));
+    inclusive.collect::<Vec<_>>().join(", ")
 }
 
 /// A file that RED does not have.
@@ -90,15 +119,16 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// An empty account: a file is missing once RED has waited for it for `patience` since it first heard of it. That must be
-    /// longer than BLUE takes for all attempts.
+    /// An empty account: a file is missing once RED has waited for it for `patience` since it first heard of it.
     pub fn new(patience: Duration) -> Self {
-        Self {
-            patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
-            absent: BTreeMap::new(),
-            broken: HashMap::new(),
-            uncounted: 0,
-        }
+        let mut missing = Self { patience_ms: 0, absent: BTreeMap::new(), broken: HashMap::new(), uncounted: 0 };
+        missing.set_patience(patience);
+        missing
+    }
+
+    /// Another patience from now on.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
     }
 
     /// Takes back what the journal has.
@@ -106,8 +136,10 @@ impl Missing {
         self.absent.insert(absent.sent.file, absent);
     }
 
-    /// BLUE says that it has sent these. Those that RED has (by `has`) are of no further interest.
-    pub fn heard(&mut self, sent: &[Sent], has: impl Fn(Uuid) -> bool, now_ms: u64) {
+    /// BLUE says that it has sent these. Those that RED has (by `has`) are of no further interest. Gives those that are new in
+    /// the account.
+    pub fn heard(&mut self, sent: &[Sent], has: impl Fn(Uuid) -> bool, now_ms: u64) -> Vec<Absent> {
+        let mut new = Vec::new();
         for sent in sent {
             if has(sent.file) {
                 self.broken.remove(&sent.file);
@@ -118,22 +150,28 @@ impl Missing {
                 Entry::Occupied(_) => {}
                 Entry::Vacant(_) if full => self.uncounted += 1,
                 Entry::Vacant(place) => {
-                    let why = self.broken.remove(&sent.file).unwrap_or_default();
-                    place.insert(Absent { sent: sent.clone(), heard_ms: now_ms, why, told: false });
+                    let why = self.broken.remove(&sent.file).unwrap_or_default().of(sent);
+                    let absent = Absent { sent: sent.clone(), heard_ms: now_ms, why, told: false };
+                    new.push(place.insert(absent).clone());
                 }
             }
         }
+        new
     }
 
-    /// A session of this file has ended without the whole file.
-    pub fn broke(&mut self, file: Uuid, why: Why) {
+    /// A session of this file has ended without the whole file. Gives it if that changes what the account says of it.
+    pub fn broke(&mut self, file: Uuid, why: Why) -> Option<Absent> {
         match self.absent.get_mut(&file) {
-            Some(absent) => absent.why = why,
+            Some(absent) => {
+                absent.why = why.of(&absent.sent);
+                return Some(absent.clone());
+            }
             None if self.broken.len() < BROKEN_MAX || self.broken.contains_key(&file) => {
                 self.broken.insert(file, why);
             }
             None => {}
         }
+        None
     }
 
     /// RED has the file now, whole. Gives it back if it had been told missing: that is to be told too.
@@ -142,10 +180,13 @@ impl Missing {
         self.absent.remove(&file).filter(|absent| absent.told)
     }
 
-    /// The files that have been waited for long enough by `now_ms`: to be told missing. Each comes once.
-    pub fn due(&mut self, now_ms: u64) -> Vec<Absent> {
+    /// The files that have been waited for long enough by `now_ms`, and of which nothing `is_coming` just now: to be told
+    /// missing. Each comes once.
+    pub fn due(&mut self, now_ms: u64, is_coming: impl Fn(Uuid) -> bool) -> Vec<Absent> {
         let patience_ms = self.patience_ms;
-        let is_due = |absent: &&mut Absent| !absent.told && now_ms.saturating_sub(absent.heard_ms) >= patience_ms;
+        let is_due = |absent: &&mut Absent| {
+            !absent.told && now_ms.saturating_sub(absent.heard_ms) >= patience_ms && !is_coming(absent.sent.file)
+        };
         let due = self.absent.values_mut().filter(is_due);
         due.map(|absent| {
             absent.told = true;
@@ -268,11 +309,11 @@ mod tests {
         let mut missing = account();
         missing.heard(&[sent(1), sent(2)], |file| file == id(2), 1000);
         missing.heard(&[sent(1)], |_| false, 50_000);
-        assert_eq!(numbers(&missing.due(60_999)), []);
-        assert_eq!(numbers(&missing.due(61_000)), [1], "since it was first heard of");
-        assert_eq!(numbers(&missing.due(99_000)), []);
+        assert_eq!(numbers(&missing.due(60_999, |_| false)), []);
+        assert_eq!(numbers(&missing.due(61_000, |_| false)), [1], "since it was first heard of");
+        assert_eq!(numbers(&missing.due(99_000, |_| false)), []);
         missing.heard(&[sent(1)], |_| false, 99_000);
-        assert_eq!(numbers(&missing.due(999_000)), []);
+        assert_eq!(numbers(&missing.due(999_000, |_| false)), []);
     }
 
     #[test]
@@ -280,7 +321,7 @@ mod tests {
         let mut missing = account();
         missing.heard(&[sent(1), sent(2)], |_| false, 0);
         assert_eq!(missing.arrived(id(1)), None, "nobody missed it");
-        missing.due(PATIENCE_MS);
+        missing.due(PATIENCE_MS, |_| false);
         let found = missing.arrived(id(2)).expect("it was told missing");
         assert_eq!(found.sent, sent(2));
         assert_eq!((missing.arrived(id(2)), missing.told().count()), (None, 0));
@@ -292,18 +333,43 @@ mod tests {
         missing.broke(id(1), Why::WrongHash);
         missing.heard(&[sent(1), sent(2), sent(3)], |_| false, 0);
         missing.broke(id(2), Why::incomplete([0..1400, 2800..5000]));
-        let reasons: Vec<String> = missing.due(PATIENCE_MS).iter().map(|absent| absent.why.to_string()).collect();
+        let reasons: Vec<String> =
+            missing.due(PATIENCE_MS, |_| false).iter().map(|absent| absent.why.to_string()).collect();
         assert_eq!(reasons, ["hash wrong", "incomplete: bytes 0-1399, 2800-4999 missing", "never seen"]);
         assert_eq!(Why::incomplete([]).to_string(), "incomplete");
+        assert_eq!(Why::NotKept("no\nroom".to_owned()).to_string(), "not kept: no\\nroom");
         let Why::Incomplete(kept) = Why::incomplete((0..1000).map(|at| at..at + 1)) else { panic!("incomplete") };
         assert_eq!(kept.len(), RANGES_MAX);
+    }
+
+    #[test]
+    fn a_file_that_is_coming_is_not_missing_yet() {
+        let mut missing = account();
+        missing.heard(&[sent(1), sent(2)], |_| false, 0);
+        assert_eq!(numbers(&missing.due(PATIENCE_MS, |file| file == id(1))), [2]);
+        assert_eq!(numbers(&missing.due(PATIENCE_MS, |_| false)), [1]);
+    }
+
+    /// The head of a file named "f1\n" has 51 bytes.
+    #[test]
+    fn what_is_missing_of_a_session_is_told_of_the_content_once_the_name_is_known() {
+        let lost = || Why::headless([0..1000, 2000..9000]);
+        assert_eq!(lost().to_string(), "incomplete: bytes 0-999, 2000-8999 of its session missing");
+        let told = "incomplete: bytes 0-948, 1949-4999 missing";
+        let mut missing = account();
+        assert_eq!(missing.broke(id(1), lost()), None);
+        let new = missing.heard(&[sent(1), sent(2)], |_| false, 0);
+        assert_eq!((new[0].why.to_string().as_str(), &new[1].why), (told, &Why::NeverSeen));
+        let changed = missing.broke(id(2), lost()).expect("it is in the account");
+        assert_eq!(changed.why.to_string(), told);
+        assert_eq!(content_ranges(&[0..51, 5051..5095], 51, 5000), [], "the head and the tail are no content");
     }
 
     #[test]
     fn the_account_survives_a_restart() {
         let mut before = account();
         before.heard(&[sent(1)], |_| false, 0);
-        before.due(PATIENCE_MS);
+        before.due(PATIENCE_MS, |_| false);
         before.heard(&[sent(2)], |_| false, PATIENCE_MS);
         before.broke(id(2), Why::incomplete(Some(7..9)));
         let mut after = account();
@@ -312,7 +378,7 @@ mod tests {
             after.restore(serde_json::from_str(&json).expect("what was written"));
         }
         assert_eq!(after.all().collect::<Vec<_>>(), before.all().collect::<Vec<_>>());
-        assert_eq!(numbers(&after.due(2 * PATIENCE_MS)), [2], "1 was told before");
+        assert_eq!(numbers(&after.due(2 * PATIENCE_MS, |_| false)), [2], "1 was told before");
     }
 
     #[test]
@@ -343,7 +409,7 @@ mod tests {
         let mut missing = account();
         missing.heard(&[sent(1), sent(2)], |_| false, 0);
         missing.broke(id(2), Why::incomplete(Some(0..1400)));
-        missing.due(PATIENCE_MS);
+        missing.due(PATIENCE_MS, |_| false);
         let expected = "\
 UUID                                  SIZE  SENT AT               WHY                               NAME
 00000000-0000-0000-0000-000000000001  5000  2026-11-20 18:53:09Z  never seen                        f1\\n
@@ -393,15 +459,15 @@ UUID                                  SIZE  SENT AT               WHY           
             let (mut now_ms, mut has, mut told) = (0, HashSet::new(), HashSet::new());
             for event in story {
                 match event {
-                    Happens::Heard(file) => missing.heard(&[sent(file)], |file| has.contains(&file), now_ms),
-                    Happens::Broke(file) => missing.broke(id(file), Why::WrongHash),
+                    Happens::Heard(file) => drop(missing.heard(&[sent(file)], |file| has.contains(&file), now_ms)),
+                    Happens::Broke(file) => drop(missing.broke(id(file), Why::WrongHash)),
                     Happens::Arrives(file) => {
                         has.insert(id(file));
                         prop_assert_eq!(missing.arrived(id(file)).is_some(), told.remove(&id(file)));
                     }
                     Happens::Passes(ms) => now_ms += ms,
                 }
-                for absent in missing.due(now_ms) {
+                for absent in missing.due(now_ms, |_| false) {
                     prop_assert!(told.insert(absent.sent.file) && !has.contains(&absent.sent.file));
                 }
                 let shown: HashSet<Uuid> = missing.told().map(|absent| absent.sent.file).collect();

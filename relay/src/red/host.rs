@@ -102,6 +102,16 @@ impl RedHost {
                     }
                     self.syslog.send(Event { stream: Some(stream), ..Event::new(Kind::File, reason, text) });
                 }
+                Notice::FileMissing { stream, text } => {
+                    if self.chatter.admit() {
+                        tracing::warn!(files = %stream, "{text}");
+                    }
+                    self.syslog.send(Event { stream: Some(stream), ..Event::new(Kind::FileMissing, "missing", text) });
+                }
+                Notice::FileArrived { stream, text } => {
+                    tracing::info!(files = %stream, "{text}");
+                    self.syslog.send(Event { stream: Some(stream), ..Event::new(Kind::FileArrived, "arrived", text) });
+                }
                 Notice::NewEpoch(epoch) => self.syslog.send(self.watch.peer_started(epoch)),
                 Notice::Stopping => self.watch.peer_stops(),
                 Notice::TablesDiffer(digest) => self.tables_differ(digest),

@@ -41,6 +41,20 @@ pub enum Notice {
         /// What happened, and what is done.
         text: String,
     },
+    /// A file that BLUE has sent never came.
+    FileMissing {
+        /// The channel's name.
+        stream: String,
+        /// Which, and what of it.
+        text: String,
+    },
+    /// A file that was missing has come.
+    FileArrived {
+        /// The channel's name.
+        stream: String,
+        /// Which.
+        text: String,
+    },
     /// A session cannot be delivered.
     SessionFailed {
         /// Its stream.

@@ -139,7 +139,7 @@ impl Table {
 fn store(site: &Site, stream: &Stream, stores: &mut HashMap<u16, Arc<Store>>) -> anyhow::Result<Option<Arc<Store>>> {
     let Some(files) = site.files.iter().find(|files| files.channel == stream.channel) else { return Ok(None) };
     if let Some(store) = stores.get(&stream.channel) {
-        store.set_place(files);
+        store.set_files(files);
         return Ok(Some(Arc::clone(store)));
     }
     let store = Arc::new(Store::open(site, files)?);

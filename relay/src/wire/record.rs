@@ -14,7 +14,7 @@ pub const FLAG_ABORT: u8 = 2;
 pub enum RecordType {
     /// A session begins.
     Open = 1,
-    /// Bytes of a TCP session; the sequence is their offset.
+    /// Bytes of a TCP session or of a file; the sequence is their offset.
     Data = 2,
     /// One whole datagram; the sequence is its number.
     Datagram = 3,
@@ -22,12 +22,6 @@ pub enum RecordType {
     Close = 4,
     /// A session was broken off.
     Abort = 5,
-    /// A file begins.
-    FileOpen = 6,
-    /// Bytes of a file.
-    FileData = 7,
-    /// A file is complete.
-    FileClose = 8,
     /// Where a live session stands: its next sequence, and with [`FLAG_END`] its end.
     Mark = 9,
     /// How a session stands at its receiving end.
@@ -43,9 +37,6 @@ impl RecordType {
             3 => Self::Datagram,
             4 => Self::Close,
             5 => Self::Abort,
-            6 => Self::FileOpen,
-            7 => Self::FileData,
-            8 => Self::FileClose,
             9 => Self::Mark,
             10 => Self::Status,
             _ => return None,
@@ -54,7 +45,7 @@ impl RecordType {
 
     /// Does it carry what a client sent? Only these count in a heartbeat's records and bytes.
     pub fn is_payload(self) -> bool {
-        matches!(self, Self::Data | Self::Datagram | Self::FileData)
+        matches!(self, Self::Data | Self::Datagram)
     }
 }
 
@@ -121,7 +112,8 @@ mod tests {
             if let Some(kind) = RecordType::from_wire(number) {
                 assert_eq!(kind as u8, number);
             } else {
-                assert!(number == 0 || number > 10);
+                // 6 to 8 were records of files, which are sessions of bytes now.
+                assert!(matches!(number, 0 | 6..=8 | 11..));
             }
         }
     }

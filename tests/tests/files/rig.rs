@@ -238,6 +238,20 @@ pub fn place(folder: &Path, files: &Tree) {
     }
 }
 
+/// Bytes of the temporaries directly under `folder` or in its folders.
+pub fn part_bytes(folder: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        // It may go just now.
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes += part_bytes(&entry.path()),
+            Ok(found) if entry.file_name().as_encoded_bytes().starts_with(b".relay-") => bytes += found.len(),
+            _ => {}
+        }
+    }
+    bytes
+}
+
 /// Numbers from a seed (xorshift): the same in every run.
 pub struct Random(u64);
 
@@ -268,6 +282,11 @@ impl Random {
         }
         bytes
     }
+}
+
+/// So many bytes from a seed.
+pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    Random::new(seed).bytes(bytes)
 }
 
 /// `count` files of up to `bytes_max` bytes, some in folders, one empty, from a seed.

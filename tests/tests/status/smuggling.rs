@@ -158,9 +158,6 @@ fn attacks(session: [u8; 16]) -> Vec<(RecordHead, Vec<u8>)> {
         RecordType::Datagram,
         RecordType::Close,
         RecordType::Abort,
-        RecordType::FileOpen,
-        RecordType::FileData,
-        RecordType::FileClose,
         RecordType::Mark,
     ];
     let mut attacks = Vec::new();

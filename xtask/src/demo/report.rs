@@ -37,7 +37,12 @@ pub(super) fn table(outcome: &Outcome) -> String {
         let text = format!("{} RTP datagrams sent, {} delivered", video.sent, video.delivered);
         rows.insert(4, ("video", text));
     }
-    rows.into_iter().fold(String::new(), |mut text, (name, value)| {
+    lines(&rows)
+}
+
+/// A line for each row, names and values aligned.
+pub(super) fn lines(rows: &[(&str, String)]) -> String {
+    rows.iter().fold(String::new(), |mut text, (name, value)| {
         let _ = writeln!(text, "  {name:<22} {value}");
         text
     })

@@ -87,7 +87,11 @@ pub(super) fn enter_user_namespace(relay: &Path, args: &DemoArgs) -> Result<()> 
     let mut command = Command::new("unshare");
     command.arg("-Urnm").arg(std::env::current_exe().context("cannot tell where this program is")?);
     command.arg("demo").arg("--relay").arg(relay);
-    command.args(["--seconds", &args.seconds.to_string(), "--rate", &args.rate.to_string()]);
+    if args.files {
+        command.arg("--files");
+    } else {
+        command.args(["--seconds", &args.seconds.to_string(), "--rate", &args.rate.to_string()]);
+    }
     if let Some(driver) = &args.driver {
         command.args(["--driver", driver]);
     }

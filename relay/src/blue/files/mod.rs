@@ -20,6 +20,6 @@ mod transfer;
 mod watcher;
 
 pub use ledger::{Entry, Known, Ledger, Stage};
-pub use orders::{Order, order};
+pub use orders::{ORDERS, Order, order};
 pub use source::{folder, journal_of};
 pub use watcher::{Common, Watchers};

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+/// Name of the folder of orders, in BLUE's folder of a channel's files.
+pub const ORDERS: &str = "orders";
+
 /// What the operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {

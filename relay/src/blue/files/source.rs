@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 use super::ledger::{Entry, Ledger};
+use super::orders::ORDERS;
 use crate::blue::notice::Notice;
 use crate::blue::tcp::AnswersSender;
 use crate::config::{Files, Site};
@@ -107,7 +108,7 @@ impl Source {
     /// The state cannot be read or written.
     pub fn open(site: &Site, rules: Rules, notices: crossbeam_channel::Sender<Notice>) -> anyhow::Result<Self> {
         let folder = folder(&site.blue.state_dir, rules.files.channel);
-        let orders = folder.join("orders");
+        let orders = folder.join(ORDERS);
         std::fs::create_dir_all(&orders).with_context(|| {
             format!("cannot make {}; make it possible, or set [blue] `state_dir`", orders.display())
         })?;

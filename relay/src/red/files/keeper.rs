@@ -76,6 +76,7 @@ async fn keep_from(store: Arc<Store>, whole: Arc<Whole>, home: Arc<Place>, mut s
 
 /// The temporary of a file is gone, and not because it has its name: it has to come again.
 async fn lose(store: &Store, whole: &Whole, home: &Place) {
+    const WHAT: &str = "its temporary is not in its folder any more";
     if *home != *store.shelf().place()
         && let Ok(mut before) = connect(home).await
     {
@@ -84,8 +85,11 @@ async fn lose(store: &Store, whole: &Whole, home: &Place) {
     }
     store.scribe.note(Entry::Dropped(whole.file));
     store.forget(whole.file);
-    let what = "was whole, but its temporary is not in its folder any more; it has to be sent again";
-    store.tell("file_failed", format!("file {} {} {what}", whole.file, whole.name));
+    store.account.dropped(&store.scribe, whole, WHAT);
+    store.tell(
+        "file_failed",
+        format!("file {} {} was whole, but {WHAT}; it has to be sent again", whole.file, whole.name),
+    );
 }
 
 /// True: the file has its name. False: there is nothing left of it.
@@ -128,12 +132,7 @@ async fn rename(
 }
 
 /// Gives a whole temporary of the target its name, or deletes it where a file with this name and content is there.
-async fn commit(
-    store: &Store,
-    target: &mut dyn Endpoint,
-    whole: &Whole,
-    from: &FileName,
-) -> Result<(), EndpointError> {
+async fn commit(store: &Store, target: &mut dyn Endpoint, whole: &Whole, from: &FileName) -> Result<(), EndpointError> {
     match target.commit(from, &whole.name).await {
         Err(error) if error.trouble == Trouble::Exists && is_same(target, whole).await? => {
             target.delete(from).await?;
@@ -169,7 +168,10 @@ async fn upload(
     storing: &mut bool,
 ) -> Result<bool, EndpointError> {
     let spooled = &whole.temporary;
-    let remote = whole.name.beside(&temporary(store.channel, whole.file)).map_err(|fault| EndpointError::new(Trouble::Name, format!("store {}", whole.name), fault))?;
+    let remote = whole
+        .name
+        .beside(&temporary(store.channel, whole.file))
+        .map_err(|fault| EndpointError::new(Trouble::Name, format!("store {}", whole.name), fault))?;
     if *storing && target.stat(&remote).await?.is_none() {
         // It was about to get its name when the server or this host went away.
         let found = target.stat(&whole.name).await?;

@@ -12,11 +12,17 @@
 //!
 //! A file is whole or not there: it gets its name only when its hash is right. The journal knows each file's UUID, so that a
 //! copy of it is not stored again, whoever was killed meanwhile.
+//!
+//! BLUE's manifests name what it has sent: what of it does not come is told missing, with the bytes that are, and stays in the
+//! account until it comes after all.
 
+mod account;
 mod keeper;
 mod reception;
 mod state;
 mod store;
+mod writing;
 
 pub use reception::{Reception, Unstored};
-pub use store::Store;
+pub use state::{Entry, State};
+pub use store::{Store, folder, journal_of};

@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::keeper;
 use super::state::{Entry, Whole};
 use super::store::{Standing, Store};
-use crate::config::Place;
-use crate::files::frame::{FrameFault, Head, Kind, Parser, Piece, Tail};
-use crate::files::{Active, ContentHash, Endpoint, EndpointError, FileName, NameFault, Unwritten, file_of};
+use super::writing::{Writing, Written};
+use crate::files::frame::{FrameFault, Head, Kind, Parser, Piece, Tail, head_bytes};
+use crate::files::missing::{Why, content_ranges, shown};
+use crate::files::{Active, ContentHash, EndpointError, FileName, NameFault, Unwritten, file_of};
 use crate::session::SessionId;
 use crate::tcp::{Arrived, Failure, Peer, Reporter, WayEnd};
 use crate::wire;
@@ -35,9 +36,12 @@ pub enum Unstored {
     /// Its temporary would have no possible name.
     #[error("{0}")]
     Name(#[from] NameFault),
-    /// Not everything came.
-    #[error("these bytes of its session never came over the link: {}", ranges(.0))]
+    /// Not everything came: these bytes of its content, none if only its tail is missing.
+    #[error("{}", never_came(.0))]
     Missing(Vec<Range<u64>>),
+    /// These bytes of its session never came, its head among them.
+    #[error("these bytes of its session, its head among them, never came over the link: {}", shown(.0))]
+    Headless(Vec<Range<u64>>),
     /// The session ended before the file did.
     #[error("its session ended after {0} bytes of content")]
     CutShort(u64),
@@ -63,9 +67,11 @@ pub enum Unstored {
     Stopping,
 }
 
-fn ranges(missing: &[Range<u64>]) -> String {
-    let shown: Vec<String> = missing.iter().map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
-    shown.join(", ")
+fn never_came(missing: &[Range<u64>]) -> String {
+    if missing.is_empty() {
+        return "its end, with its hash, never came over the link".to_owned();
+    }
+    format!("these bytes of it never came over the link: {}", shown(missing))
 }
 
 /// One session of a files channel.
@@ -93,12 +99,7 @@ struct Incoming {
 
 /// Where its content goes.
 enum Sink {
-    File {
-        shelf: Box<dyn Endpoint>,
-        /// Where that is: a reload may change it.
-        home: Arc<Place>,
-        hasher: Box<blake3::Hasher>,
-    },
+    File(Writing),
     /// It is here already, in whatever stage.
     Known,
     /// A list of what BLUE has sent.
@@ -161,19 +162,48 @@ impl Reception {
                         reporter.consumed(taken as u64).await;
                     }
                 }
-                Arrived::Incomplete(missing) => return Err(Unstored::Missing(missing)),
+                Arrived::Incomplete(missing) => return Err(self.incomplete(missing)),
                 Arrived::Close => break,
             }
         }
         let (is_here, is_manifest) = match self.incoming.as_ref().map(|incoming| &incoming.sink) {
             Some(Sink::Known) => (true, false),
             Some(Sink::Manifest(_)) => (false, self.parser.is_done()),
-            Some(Sink::File { .. }) | None => (false, false),
+            Some(Sink::File(_)) | None => (false, false),
         };
         if is_here && self.reporter.is_some() && !self.store.stored(self.file).await {
             return Err(Unstored::Stuck);
         }
         if is_here || is_manifest { Ok(()) } else { Err(Unstored::CutShort(self.parser.content_bytes())) }
+    }
+
+    /// What these missing bytes of the session are of the file.
+    fn incomplete(&self, missing: Vec<Range<u64>>) -> Unstored {
+        match &self.incoming {
+            None => Unstored::Headless(missing),
+            Some(Incoming { head, .. }) => {
+                Unstored::Missing(content_ranges(&missing, head_bytes(&head.name), head.attributes.size_bytes))
+            }
+        }
+    }
+
+    /// What the account of missing files is to say of it; `None`: nothing new.
+    fn account(&self, why: &Unstored) -> Option<Why> {
+        let head = self.incoming.as_ref().map(|incoming| &incoming.head);
+        if head.is_some_and(|head| head.kind == Kind::Manifest) {
+            return None;
+        }
+        Some(match why {
+            Unstored::Stuck | Unstored::Stopping => return None,
+            Unstored::Missing(ranges) => Why::incomplete(ranges.iter().cloned()),
+            Unstored::Headless(ranges) => Why::headless(ranges.iter().cloned()),
+            Unstored::CutShort(_) | Unstored::Given(_) => {
+                let rest = head.map(|head| self.parser.content_bytes()..head.attributes.size_bytes);
+                Why::incomplete(rest.filter(|rest| !rest.is_empty()))
+            }
+            Unstored::Hash { .. } => Why::WrongHash,
+            why => Why::NotKept(why.to_string()),
+        })
     }
 
     async fn piece(&mut self, piece: Piece) -> Result<(), Unstored> {
@@ -204,10 +234,7 @@ impl Reception {
             }
             Standing::New => {
                 self.owns = true;
-                let home = self.store.shelf().place();
-                let mut shelf = self.store.shelf().take().await?;
-                shelf.create(&incoming.temporary).await?;
-                incoming.sink = Sink::File { shelf, home, hasher: Box::default() };
+                incoming.sink = Sink::File(Writing::begin(self.store.shelf(), &incoming.temporary).await?);
             }
         }
         Ok(())
@@ -220,10 +247,7 @@ impl Reception {
             Sink::Known => {}
             Sink::Manifest(text) if text.len() + bytes.len() > MANIFEST_BYTES_MAX => return Err(Unstored::Manifest),
             Sink::Manifest(text) => text.extend_from_slice(&bytes),
-            Sink::File { shelf, hasher, .. } => {
-                hasher.update(&bytes);
-                shelf.append(bytes).await?;
-            }
+            Sink::File(writing) => writing.append(&bytes).await?,
         }
         Ok(())
     }
@@ -233,10 +257,9 @@ impl Reception {
         if let Sink::Manifest(text) = &incoming.sink {
             return self.store.manifest(text).map_err(|_| Unstored::Manifest);
         }
-        let Sink::File { mut shelf, home, hasher } = std::mem::replace(&mut incoming.sink, Sink::Known) else {
-            return Ok(());
-        };
-        let (found, told) = (ContentHash::from(hasher.finalize()), ContentHash(tail.hash));
+        let Sink::File(writing) = std::mem::replace(&mut incoming.sink, Sink::Known) else { return Ok(()) };
+        let Written { mut shelf, home, hash: found } = writing.finish().await?;
+        let told = ContentHash(tail.hash);
         if found != told {
             return Err(Unstored::Hash { found, told });
         }
@@ -255,6 +278,7 @@ impl Reception {
             shelf.delete(&whole.temporary).await?;
             return Err(unwritten.into());
         } else {
+            self.store.arrive(&whole);
             tokio::spawn(keeper::keep(Arc::clone(&self.store), whole, home));
         }
         self.store.shelf().give_back(shelf);
@@ -263,6 +287,9 @@ impl Reception {
 
     /// Leaves nothing of a file that did not become whole, and tells why.
     async fn discard(&mut self, why: &Unstored) {
+        if let Some(why) = self.account(why) {
+            self.store.account.broke(&self.store.scribe, self.file, why);
+        }
         let incoming = self.incoming.take();
         let name = incoming.as_ref().map_or_else(|| "of unknown name".to_owned(), |one| one.head.name.to_string());
         if let Some(Incoming { temporary, sink, .. }) = incoming.filter(|_| self.owns) {

@@ -1,12 +1,13 @@
 //! What RED's journal of files says, and what follows from it at a start.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::files::missing::Absent;
 use crate::files::{Attributes, ContentHash, FileName};
 
 /// Files are remembered for so long after they were stored, so that copies of them are known.
@@ -45,6 +46,10 @@ pub enum Entry {
     },
     /// What there was of it is gone; it has to come again.
     Dropped(Uuid),
+    /// BLUE has sent it and RED does not have it; the last of these of a file counts, until it is whole or given up.
+    Absent(Absent),
+    /// Nobody waits for it any more: BLUE cannot send it again.
+    GivenUp(Uuid),
 }
 
 /// What became of a file.
@@ -76,6 +81,8 @@ pub struct State {
     pub phases: HashMap<Uuid, Phase>,
     /// Files that are not stored yet.
     pub unfinished: Vec<Unfinished>,
+    /// Files that BLUE has sent and that are not here, by UUID.
+    pub absent: Vec<Absent>,
 }
 
 impl State {
@@ -83,10 +90,12 @@ impl State {
     pub fn of(entries: Vec<Entry>, now: SystemTime) -> Self {
         let mut unfinished: HashMap<Uuid, Unfinished> = HashMap::new();
         let mut phases = HashMap::new();
+        let mut absent = BTreeMap::new();
         for entry in entries {
             match entry {
                 Entry::Whole(whole) => {
                     let file = whole.file;
+                    absent.remove(&file);
                     unfinished.insert(file, Unfinished { whole: Arc::new(whole), storing: false });
                 }
                 Entry::Storing(file) => {
@@ -95,10 +104,13 @@ impl State {
                     }
                 }
                 Entry::Stored { file, at } => {
+                    absent.remove(&file);
                     unfinished.remove(&file);
                     phases.insert(file, Phase::Stored(at));
                 }
                 Entry::Dropped(file) => drop(unfinished.remove(&file)),
+                Entry::Absent(one) => drop(absent.insert(one.sent.file, one)),
+                Entry::GivenUp(file) => drop(absent.remove(&file)),
             }
         }
         phases.retain(
@@ -107,7 +119,9 @@ impl State {
         for (file, unfinished) in &unfinished {
             phases.insert(*file, Phase::Whole(Arc::clone(&unfinished.whole)));
         }
-        Self { phases, unfinished: unfinished.into_values().collect() }
+        // What was heard while a file became whole may follow that in the journal.
+        absent.retain(|file, _| !phases.contains_key(file));
+        Self { phases, unfinished: unfinished.into_values().collect(), absent: absent.into_values().collect() }
     }
 
     /// The shortest journal that says the same.
@@ -120,13 +134,16 @@ impl State {
             let storing = unfinished.storing.then_some(Entry::Storing(unfinished.whole.file));
             [Some(Entry::Whole((*unfinished.whole).clone())), storing].into_iter().flatten()
         });
-        stored.chain(unfinished).collect()
+        let absent = self.absent.iter().cloned().map(Entry::Absent);
+        stored.chain(unfinished).chain(absent).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::manifest::Sent;
+    use crate::files::missing::Why;
 
     fn whole(number: u128) -> Whole {
         Whole {
@@ -137,6 +154,28 @@ mod tests {
             temporary: FileName::new(".relay-9-7.part").expect("a name"),
             folder: Some("1:2".to_owned()),
         }
+    }
+
+    fn absent(number: u128, told: bool) -> Absent {
+        let name = FileName::new("a").expect("a name");
+        let sent = Sent { file: Uuid::from_u128(number), name, size_bytes: 1, hash: [7; 32], sent_ms: 2 };
+        Absent { sent, heard_ms: 3, why: Why::NeverSeen, told }
+    }
+
+    #[test]
+    fn a_file_is_absent_until_it_is_whole_or_given_up() {
+        let id = Uuid::from_u128;
+        let mut entries: Vec<Entry> = (1..=5).map(|number| Entry::Absent(absent(number, false))).collect();
+        entries.extend([
+            Entry::Absent(absent(1, true)),
+            Entry::Whole(whole(2)),
+            Entry::Stored { file: id(3), at: SystemTime::now() },
+            Entry::Absent(absent(3, false)),
+            Entry::GivenUp(id(4)),
+        ]);
+        let state = State::of(entries, SystemTime::now());
+        assert_eq!(state.absent, [absent(1, true), absent(5, false)]);
+        assert_eq!(State::of(state.entries(), SystemTime::now()).absent, state.absent, "compacted");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::account::{self, Account};
 use super::state::{Entry, Phase, State, Unfinished, Whole};
 use crate::config::{Files, Place, PlaceKind, Site};
 use crate::files::journal::Journal;
@@ -39,6 +40,8 @@ pub struct Store {
     pub(super) spool: Pool,
     pub(super) scribe: Scribe<Entry>,
     pub(super) counts: Counts,
+    /// What BLUE has sent and is not here.
+    pub(super) account: Account,
     /// Files on their way.
     pub progress: Progress,
     phases: Mutex<HashMap<Uuid, Phase>>,
@@ -72,7 +75,7 @@ impl Store {
         let spool = folder.join("spool");
         std::fs::create_dir_all(&spool)
             .with_context(|| format!("cannot make {}; make it possible, or set [red] `state_dir`", spool.display()))?;
-        let (mut journal, entries) = Journal::open(&folder.join("red.journal"))?;
+        let (mut journal, entries) = Journal::open(&journal_of(&folder))?;
         let state = State::of(entries, SystemTime::now());
         let wanted = state.unfinished.iter().map(|unfinished| unfinished.whole.temporary.clone()).collect();
         journal.rewrite(state.entries().into_iter())?;
@@ -83,6 +86,7 @@ impl Store {
             spool: Pool::new(Place::folder(&spool.to_string_lossy())),
             scribe: Scribe::start(journal).context("cannot start the journal's thread")?,
             counts: Counts::default(),
+            account: Account::new(files, state.absent),
             progress: Progress::default(),
             phases: Mutex::new(state.phases),
             changed: Notify::new(),
@@ -95,14 +99,16 @@ impl Store {
     }
 
     /// Takes over what a reload has changed.
-    pub fn set_place(&self, files: &Files) {
+    pub fn set_files(&self, files: &Files) {
         self.target.set_place(files.red.place.clone());
+        self.account.set_times(files);
     }
 
-    /// Looks at what is left of the last run, once; receptions wait for that.
+    /// Looks at what is left of the last run, once; receptions wait for that. From then on what is missing is told.
     pub fn start(self: &Arc<Self>, runtime: &tokio::runtime::Handle, notices: &crossbeam_channel::Sender<Notice>) {
         if self.notices.set(notices.clone()).is_ok() {
             runtime.spawn(super::keeper::recover(Arc::clone(self)));
+            runtime.spawn(account::watch(Arc::downgrade(self)));
         }
     }
 
@@ -122,7 +128,8 @@ impl Store {
 
     /// Deletes the temporaries of the last run that never became whole, once; nothing new is written before.
     pub(super) async fn clean(&self) -> Result<(), EndpointError> {
-        self.cleaned.get_or_try_init(|| super::keeper::delete_strays(self, &self.wanted)).await.map(|()| ())
+        let cleaned = self.cleaned.get_or_try_init(|| super::keeper::delete_strays(self, &self.wanted)).await;
+        cleaned.copied()
     }
 
     /// Is the target a folder of this host?
@@ -173,6 +180,26 @@ impl Store {
         self.changed.notify_waiters();
     }
 
+    /// Are its bytes coming?
+    pub(super) fn is_receiving(&self, file: Uuid) -> bool {
+        let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(phases.get(&file), Some(Phase::Receiving(_)))
+    }
+
+    /// Is it here, whole?
+    fn has(&self, file: Uuid) -> bool {
+        let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        phases.get(&file).is_some_and(|phase| !matches!(phase, Phase::Receiving(_)))
+    }
+
+    /// A file has come whole, and the journal knows that: tells it if it was missing.
+    pub(super) fn arrive(&self, whole: &Whole) {
+        if self.account.arrived(whole.file) {
+            let text = format!("file {} was missing and has arrived: {}", whole.file, whole.name);
+            self.notify(Notice::FileArrived { stream: self.name.clone(), text });
+        }
+    }
+
     /// Is the file under its name?
     pub fn has_stored(&self, file: Uuid) -> bool {
         matches!(self.phases.lock().unwrap_or_else(PoisonError::into_inner).get(&file), Some(Phase::Stored(_)))
@@ -211,9 +238,13 @@ impl Store {
 
     /// Tells the control thread of trouble with a file.
     pub(super) fn tell(&self, reason: &'static str, text: String) {
+        self.notify(Notice::File { stream: self.name.clone(), reason, text });
+    }
+
+    pub(super) fn notify(&self, notice: Notice) {
         if let Some(notices) = self.notices.get() {
             // A full queue means that the log is behind already; the counters have it.
-            let _ = notices.try_send(Notice::File { stream: self.name.clone(), reason, text });
+            let _ = notices.try_send(notice);
         }
     }
 
@@ -224,19 +255,30 @@ impl Store {
 
     /// Takes a list of what BLUE has sent.
     pub(super) fn manifest(&self, wire: &[u8]) -> Result<(), crate::files::manifest::ManifestFault> {
-        crate::files::manifest::from_wire(wire).map(drop)
+        let sent = crate::files::manifest::from_wire(wire)?;
+        self.account.heard(&self.scribe, &sent, |file| self.has(file));
+        Ok(())
     }
 
     /// What the counter line of the channel says of its files.
-    pub fn counts(&self) -> [(&'static str, u64); 3] {
+    pub fn counts(&self) -> [(&'static str, u64); 4] {
         let Counts { stored, copies, failed } = &self.counts;
-        [("stored", stored.load(Relaxed)), ("copies", copies.load(Relaxed)), ("failed", failed.load(Relaxed))]
+        [
+            ("stored", stored.load(Relaxed)),
+            ("copies", copies.load(Relaxed)),
+            ("failed", failed.load(Relaxed)),
+            ("missing", self.account.missing()),
+        ]
     }
 
     /// The name under which what a session brings lies until it has its own. Another session may bring the same file.
     pub(super) fn temporary(&self, session: SessionId, name: &FileName) -> Result<FileName, NameFault> {
         let session = Uuid::from_bytes(session);
-        if self.is_local() { name.beside(&temporary(self.channel, session)) } else { FileName::new(session.to_string()) }
+        if self.is_local() {
+            name.beside(&temporary(self.channel, session))
+        } else {
+            FileName::new(session.to_string())
+        }
     }
 
     /// Is this where the shelf keeps what has no name yet?
@@ -266,6 +308,11 @@ pub(super) fn temporary(channel: u16, uuid: Uuid) -> String {
 /// RED's folder for the files of one channel.
 pub fn folder(state_dir: &Path, channel: u16) -> PathBuf {
     state_dir.join("files").join(channel.to_string())
+}
+
+/// The journal in that folder.
+pub fn journal_of(folder: &Path) -> PathBuf {
+    folder.join("red.journal")
 }
 
 impl std::fmt::Debug for Store {

@@ -30,7 +30,7 @@ impl Kind {
         match self {
             Self::Drop => "DROP",
             Self::SessionOpened | Self::SessionClosed | Self::SessionAborted => "SESSION",
-            Self::File => "FILE",
+            Self::File | Self::FileMissing | Self::FileArrived => "FILE",
             Self::LinkDown | Self::LinkUp => "LINK",
             Self::Relay => "RELAY",
         }
@@ -40,8 +40,8 @@ impl Kind {
         match self {
             Self::Drop | Self::SessionAborted | Self::File => Severity::WARNING,
             Self::SessionOpened | Self::SessionClosed => Severity::INFORMATIONAL,
-            Self::LinkDown => Severity::ERROR,
-            Self::LinkUp | Self::Relay => Severity::NOTICE,
+            Self::LinkDown | Self::FileMissing => Severity::ERROR,
+            Self::LinkUp | Self::Relay | Self::FileArrived => Severity::NOTICE,
         }
     }
 }
@@ -123,6 +123,8 @@ mod tests {
             (Kind::SessionClosed, "<30>1 ", " SESSION "),
             (Kind::SessionAborted, "<28>1 ", " SESSION "),
             (Kind::File, "<28>1 ", " FILE "),
+            (Kind::FileMissing, "<27>1 ", " FILE "),
+            (Kind::FileArrived, "<29>1 ", " FILE "),
             (Kind::LinkDown, "<27>1 ", " LINK "),
             (Kind::LinkUp, "<29>1 ", " LINK "),
             (Kind::Relay, "<29>1 ", " RELAY "),

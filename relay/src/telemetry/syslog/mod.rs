@@ -48,6 +48,10 @@ pub enum Kind {
     SessionAborted,
     /// Trouble with a file: `FILE`, warning.
     File,
+    /// A file that BLUE has sent never arrived: `FILE`, error.
+    FileMissing,
+    /// A file that was missing has arrived: `FILE`, notice.
+    FileArrived,
     /// Heartbeats stopped, or the link's interface went down: `LINK`, error.
     LinkDown,
     /// The link is back: `LINK`, notice.

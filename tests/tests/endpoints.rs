@@ -8,5 +8,9 @@
 #[path = "endpoints/contract.rs"]
 #[macro_use]
 mod contract;
+#[path = "endpoints/ftp.rs"]
+mod ftp;
+#[path = "endpoints/passwords.rs"]
+mod passwords;
 #[path = "endpoints/stage.rs"]
 mod stage;

@@ -8,6 +8,8 @@
 #[path = "endpoints/contract.rs"]
 #[macro_use]
 mod contract;
+#[path = "endpoints/ftp.rs"]
+mod ftp;
 #[path = "endpoints/idle.rs"]
 mod idle;
 #[path = "endpoints/passwords.rs"]

@@ -1,10 +1,11 @@
-//! Real applications on the laboratory's hosts: rsyslog, `MariaDB`, nginx, `OpenSSH`, Samba, as Debian packages them.
+//! Real applications on the laboratory's hosts: rsyslog, `MariaDB`, nginx, FTP servers, `OpenSSH`, Samba, as Debian packages them.
 //!
 //! Each keeps all that it writes in one folder of the caller's and nothing of the machine's own installation: it reads
 //! a configuration made here, and ends with its handle. `cargo xtask setup` installs the programs.
 
 mod daemon;
 pub mod enclosed;
+pub mod ftpd;
 mod mariadb;
 mod nginx;
 mod rsyslog;
@@ -13,6 +14,7 @@ pub mod sockets;
 mod sshd;
 
 pub use daemon::Daemon;
+pub use ftpd::Ftpd;
 pub use mariadb::{MariaDb, Session};
 pub use nginx::{HOST_NAME, Nginx};
 pub use rsyslog::Rsyslog;

@@ -1,5 +1,6 @@
 //! Debian and Ubuntu packages.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -47,6 +48,14 @@ impl Apt {
         let mut install = quiet("sh")?;
         install.arg(script).arg(units.join(" "));
         run::show(install.args(names)).with_context(|| failed(names))
+    }
+
+    /// Fetches packages into a folder and installs nothing.
+    pub fn download(&mut self, names: &[&str], folder: &Path) -> Result<()> {
+        self.update(names)?;
+        let mut download = Command::new("apt-get");
+        download.current_dir(folder).args(["download", "--quiet"]);
+        run::show(download.args(names)).with_context(|| failed(names))
     }
 
     /// Whether the package sources have all of these.

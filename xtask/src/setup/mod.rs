@@ -12,6 +12,7 @@
 
 mod apt;
 mod linker;
+mod unpacked;
 
 use std::process::Command;
 
@@ -123,9 +124,17 @@ impl Setup {
 
     fn applications(&mut self) -> Result<()> {
         match &self.wanted(&APPLICATIONS)[..] {
-            [] => Ok(()),
-            wanted => self.apt.install_idle(wanted, &APPLICATION_UNITS),
+            [] => {}
+            wanted => self.apt.install_idle(wanted, &APPLICATION_UNITS)?,
         }
+        self.packages(&unpacked::LIBRARIES)?;
+        let mut missing = Vec::new();
+        for server in &unpacked::SERVERS {
+            if self.step(server.name, server.why, unpacked::is_present(server)?) {
+                missing.push(server.name);
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { unpacked::unpack(&mut self.apt, &missing) }
     }
 
     /// Shows packages as steps; gives the names of those to be installed now.

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{BufMut as _, Bytes, BytesMut};
+use suppaftp::{FtpError, FtpResult};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
@@ -45,6 +46,9 @@ use crate::files::FileName;
 const ANSWER_MAX: Duration = Duration::from_mins(1);
 /// Read at a time, bytes: fills many segments, and is small beside what a file may have in memory.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// A file that is abandoned is read so much further: shorter ones cost no new connection. It takes about as long as one.
+const RUN_OUT_BYTES_MAX: u64 = 1 << 20;
 
 /// A place on an FTP server.
 pub struct FtpEndpoint {
@@ -90,16 +94,21 @@ impl FtpEndpoint {
     async fn take(&mut self) -> Result<Session, EndpointError> {
         if let Some(open) = self.open.take() {
             let session = self.session.take();
-            // What becomes of a file that is abandoned does not matter, only that the server is done with it.
-            match within(self.answer_max, open.transfer.finish()).await {
-                Ok(()) | Err(Fault::Refused(_)) => self.session = session,
-                Err(Fault::Broken(_)) => {}
+            if self.is_over(open).await {
+                self.session = session;
             }
         }
         match self.session.take() {
             Some(session) => Ok(session),
             None => Session::start(&self.place, self.password.clone(), self.answer_max).await,
         }
+    }
+
+    /// Ends a file that is abandoned. Is the server done with it, so that the session can go on?
+    async fn is_over(&self, mut open: Open) -> bool {
+        // Of what one writes the server takes what has come; in the middle of what it sends, not every one gives an answer.
+        let ended = open.writing || within(self.answer_max, run_out(&mut open.transfer)).await.unwrap_or(false);
+        ended && matches!(within(self.answer_max, open.transfer.finish()).await, Ok(()) | Err(Fault::Refused(_)))
     }
 
     /// Puts a session back unless it broke.
@@ -142,6 +151,13 @@ impl FtpEndpoint {
         }
         self.keep(session, result)
     }
+}
+
+/// Reads on to the end; false if that is further than [`RUN_OUT_BYTES_MAX`].
+async fn run_out(transfer: &mut Transfer) -> FtpResult<bool> {
+    let mut sink = tokio::io::sink();
+    let read = tokio::io::copy(&mut transfer.take(RUN_OUT_BYTES_MAX), &mut sink).await;
+    read.map(|read| read < RUN_OUT_BYTES_MAX).map_err(FtpError::ConnectionError)
 }
 
 /// Checks that a file has no more bytes than these.
@@ -296,14 +312,12 @@ async fn retrieve(
 /// Begins to write a file; if that is refused, once more after its folders were made.
 async fn store(session: &mut Session, name: &FileName, what: &str) -> Result<Transfer, EndpointError> {
     let argument = session.argument(name)?;
-    let stored = session.store(&argument).await;
-    let stored = match stored {
-        Err(Fault::Refused(_)) if name.folder().is_some() => {
-            session.make_folders(name).await?;
-            session.store(&argument).await
-        }
-        stored => stored,
-    };
+    let mut stored = session.store(&argument).await;
+    if name.folder().is_some() && matches!(stored, Err(Fault::Refused(_))) {
+        let refusal = session.make_folders(name).await?;
+        // Why a folder could not be made says more than that it is missing.
+        stored = session.store(&argument).await.map_err(|fault| refusal.map_or(fault, Fault::Refused));
+    }
     stored.map_err(|fault| fault.during_or(Trouble::Denied, what))
 }
 
@@ -330,14 +344,11 @@ async fn rename(session: &mut Session, from: &FileName, to: &FileName) -> Result
     if session.look(to).await?.is_some() {
         return Err(exists("there is something of this name"));
     }
-    let renamed = session.rename(&source, &target).await;
-    let renamed = match renamed {
-        Err(Fault::Refused(_)) if to.folder().is_some() => {
-            session.make_folders(to).await?;
-            session.rename(&source, &target).await
-        }
-        renamed => renamed,
-    };
+    let mut renamed = session.rename(&source, &target).await;
+    if to.folder().is_some() && matches!(renamed, Err(Fault::Refused(_))) {
+        session.make_folders(to).await?;
+        renamed = session.rename(&source, &target).await;
+    }
     match renamed {
         Ok(()) => Ok(()),
         Err(Fault::Refused(refusal)) if refusal.trouble().is_none_or(|trouble| trouble == Trouble::Missing) => {

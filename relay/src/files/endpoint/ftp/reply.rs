@@ -12,7 +12,7 @@ use super::super::{EndpointError, Trouble};
 const WORDS_MAX: usize = 300;
 
 /// Words, in lower case, and what they mean. The first that fits counts.
-const MEANINGS: [(&str, Trouble); 26] = [
+const MEANINGS: [(&str, Trouble); 27] = [
     ("name too long", Trouble::Name),
     ("file name not allowed", Trouble::Name),
     ("prohibited file name", Trouble::Name),
@@ -32,6 +32,8 @@ const MEANINGS: [(&str, Trouble); 26] = [
     ("storage allocation", Trouble::Full),
     // All that vsftpd says when the kernel refuses what it writes.
     ("failure writing to local file", Trouble::Full),
+    // The same of pure-ftpd.
+    ("error during write to file", Trouble::Full),
     ("already exists", Trouble::Exists),
     ("file exists", Trouble::Exists),
     ("permission denied", Trouble::Denied),
@@ -95,8 +97,8 @@ impl Refusal {
     /// What it means; `None` if it does not say.
     pub fn trouble(&self) -> Option<Trouble> {
         match self.code {
-            // The server closes the connection, or has none for the data.
-            421 | 425 => return Some(Trouble::Gone),
+            // The server closes the connection, or has none for the data: 522 where TLS cannot resume its session.
+            421 | 425 | 522 => return Some(Trouble::Gone),
             430 | 530 => return Some(Trouble::Login),
             _ => {}
         }
@@ -156,6 +158,7 @@ mod tests {
             (553, "553 Could not create file.", Some(Trouble::Denied)),
             (553, "553 Can't open that file: No space left on device", Some(Trouble::Full)),
             (553, "553 Can't open that file: File name too long", Some(Trouble::Name)),
+            (451, "451-Error during write to file\r\n451 0.1 seconds", Some(Trouble::Full)),
             (451, "451 Failure writing to local file.", Some(Trouble::Full)),
             (426, "426 Failure writing network stream.", Some(Trouble::Gone)),
             (552, "552 Over it", Some(Trouble::Full)),

@@ -190,16 +190,24 @@ impl Session {
         }
     }
 
-    /// Makes the folders of a name, as far as they are missing; what cannot be made shows in what needs them.
-    pub async fn make_folders(&mut self, name: &FileName) -> Result<(), EndpointError> {
+    /// Makes the folders of a name, as far as they are missing. Gives why the last cannot be made.
+    pub async fn make_folders(&mut self, name: &FileName) -> Result<Option<Refusal>, EndpointError> {
         let mut folders: Vec<FileName> = std::iter::successors(name.folder(), FileName::folder).collect();
         folders.reverse();
+        let mut refused = None;
         for folder in folders {
             let argument = self.argument(&folder)?;
-            let made = within(self.answer_max, self.ftp.mkdir(argument)).await;
-            unless_broken(made, &format!("make the folder {folder} on {}", self.server))?;
+            match within(self.answer_max, self.ftp.mkdir(argument)).await {
+                Ok(()) => refused = None,
+                Err(Fault::Refused(refusal)) if refusal.trouble() != Some(Trouble::Gone) => {
+                    // It may be there, or cannot be because the one above cannot.
+                    let tells = !matches!(refusal.trouble(), None | Some(Trouble::Exists | Trouble::Missing));
+                    refused = if tells { Some(refusal) } else { refused };
+                }
+                Err(fault) => return Err(fault.during(format_args!("make the folder {folder} on {}", self.server))),
+            }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Is there a folder of this path?

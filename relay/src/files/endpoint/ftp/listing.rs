@@ -134,6 +134,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is what the parsers give")]
     fn entry(name: &str, kind: Kind, size_bytes: Option<u64>) -> Option<Entry<'_>> {
         Some(Entry { name: name.as_bytes(), kind, size_bytes, modified: None, mode: None })
     }

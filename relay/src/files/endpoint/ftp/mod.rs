@@ -15,12 +15,16 @@
 //!   name between the look and the renaming, one round trip, loses it: let nobody else write into the target place.
 //! - **Times** are whole seconds when set; modes are told by servers with MLST only. Without MLSD (vsftpd) `list` asks for
 //!   each file's time, one round trip each, and the server decides whether names with a leading dot are shown.
+//! - **Names** with a line end, a byte FF, or a blank at the end cannot be asked for. Those with a line end some servers show
+//!   in part, others not at all.
 //! - **TLS**: transfers resume the control connection's session, as vsftpd's `require_ssl_reuse` wants it.
 
 mod listing;
 mod path;
 mod reply;
 mod session;
+#[cfg(test)]
+mod tests;
 mod time;
 mod tls;
 mod tree;

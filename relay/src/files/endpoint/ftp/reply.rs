@@ -121,7 +121,12 @@ impl Refusal {
 impl From<Response> for Refusal {
     fn from(response: Response) -> Self {
         let text = String::from_utf8_lossy(&response.body);
-        let words: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect();
+        let words: String = text
+            .trim_matches(|c: char| c.is_control() || c == ' ')
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(WORDS_MAX)
+            .collect();
         let code = match response.status {
             // One that the library does not know.
             Status::Unknown => words.get(..3).and_then(|code| code.parse().ok()).unwrap_or_default(),

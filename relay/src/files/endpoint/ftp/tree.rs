@@ -33,7 +33,10 @@ pub async fn list(
         for entry in listing::lines(&listing).filter_map(parse) {
             let Some(name) = usable(&entry, folder.as_ref(), unusable) else { continue };
             if entry.kind == Kind::File {
-                found.extend(complete(session, name, &entry).await?);
+                match complete(session, name, &entry).await? {
+                    Some(file) => found.push(file),
+                    None => unusable(shown(folder.as_ref(), entry.name)),
+                }
             } else {
                 folders_left = folders_left.checked_sub(1).ok_or_else(|| {
                     let why = format!("it has more than {FOLDERS_MAX} folders");
@@ -55,25 +58,33 @@ fn usable(entry: &Entry<'_>, folder: Option<&FileName>, unusable: &mut (dyn FnMu
     let name = name.and_then(|name| folder.map_or(Ok(name.clone()), |folder| name.inside(folder)).ok());
     let name = name.filter(|name| path::is_possible(name.as_bytes()));
     if name.is_none() {
-        let folder = folder.map(|folder| format!("{folder}/")).unwrap_or_default();
-        unusable(format!("{folder}{}", entry.name.escape_ascii()));
+        unusable(shown(folder, entry.name));
     }
     name
 }
 
-/// A file with what the listing did not say; `None` if it has gone meanwhile.
+/// What has no usable name, for people.
+fn shown(folder: Option<&FileName>, name: &[u8]) -> String {
+    let folder = folder.map(|folder| format!("{folder}/")).unwrap_or_default();
+    format!("{folder}{}", name.escape_ascii())
+}
+
+/// A file with what the listing did not say; `None` if there is none of this name: gone meanwhile, or shown as another.
 async fn complete(session: &mut Session, name: FileName, entry: &Entry<'_>) -> Result<Option<Found>, EndpointError> {
-    let Some(size_bytes) = entry.size_bytes else {
-        let known = session.look(&name).await?;
-        return Ok(known.filter(|(kind, _)| *kind == Kind::File).map(|(_, attributes)| Found { name, attributes }));
-    };
-    let mut modified = entry.modified;
-    if modified.is_none() {
-        let what = format!("look at {name} on {}", session.server());
-        let argument = session.argument(&name)?;
-        modified = session.modified(&argument, &what).await?;
+    let mut known = Attributes { size_bytes: 0, modified: entry.modified, mode: entry.mode };
+    if let Some(size_bytes) = entry.size_bytes {
+        known.size_bytes = size_bytes;
+        if known.modified.is_none() {
+            let what = format!("look at {name} on {}", session.server());
+            let argument = session.argument(&name)?;
+            known.modified = session.modified(&argument, &what).await?;
+        }
+        if known.modified.is_some() {
+            return Ok(Some(Found { name, attributes: known }));
+        }
     }
-    Ok(Some(Found { name, attributes: Attributes { size_bytes, modified, mode: entry.mode } }))
+    let known = session.look(&name).await?;
+    Ok(known.filter(|(kind, _)| *kind == Kind::File).map(|(_, attributes)| Found { name, attributes }))
 }
 
 /// The listing of one folder; `None` if a folder of the place has gone meanwhile, or may not be looked into, which is told.

@@ -175,23 +175,47 @@ impl Ledger {
 
     /// The shortest journal that says the same.
     pub fn entries(&self) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        for (file, known) in &self.files {
-            let file = *file;
-            entries.push(Entry::Taken { file, name: known.name.clone(), attributes: known.attributes });
-            if let Some((hash, at)) = known.sent {
-                entries.push(Entry::Sent { file, hash, at });
-            }
-            if known.stage == Stage::Done || known.at.as_ref() != Some(&known.name) {
-                entries.push(Entry::Done { file, kept: known.at.clone() });
-            }
-            match known.stage {
-                Stage::Pending if known.sent.is_some() => entries.push(Entry::Again { file }),
-                Stage::Failed => entries.push(Entry::Failed { file }),
-                Stage::Pending | Stage::Sent | Stage::Done => {}
-            }
+        let mut files: Vec<(Uuid, &Known)> = self.iter().collect();
+        // Who comes to a place last has it.
+        files.sort_by_key(|(file, known)| known.at.as_ref().is_some_and(|at| self.by_place.get(at) == Some(file)));
+        let (put_away, in_place): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, known)| known.is_put_away());
+        // A file that was put away no longer holds the place of its name: another may be there since.
+        let mut entries: Vec<Entry> = put_away.iter().map(|(file, known)| known.taken(*file)).collect();
+        for (file, known) in put_away {
+            known.since(file, &mut entries);
+        }
+        for (file, known) in in_place {
+            entries.push(known.taken(file));
+            known.since(file, &mut entries);
         }
         entries
+    }
+}
+
+impl Known {
+    fn is_put_away(&self) -> bool {
+        self.stage == Stage::Done || self.at.as_ref() != Some(&self.name)
+    }
+
+    fn taken(&self, file: Uuid) -> Entry {
+        Entry::Taken { file, name: self.name.clone(), attributes: self.attributes }
+    }
+
+    /// What has become of it since it was taken.
+    fn since(&self, file: Uuid, entries: &mut Vec<Entry>) {
+        let sent = self.sent.map(|(hash, at)| Entry::Sent { file, hash, at });
+        entries.extend(sent.clone());
+        let put_away = self.is_put_away();
+        if put_away {
+            entries.push(Entry::Done { file, kept: self.at.clone() });
+        }
+        match self.stage {
+            Stage::Pending if put_away || sent.is_some() => entries.push(Entry::Again { file }),
+            // It was sent once more from where it is kept.
+            Stage::Sent if put_away => entries.extend(sent),
+            Stage::Failed => entries.push(Entry::Failed { file }),
+            Stage::Pending | Stage::Sent | Stage::Done => {}
+        }
     }
 }
 
@@ -229,6 +253,20 @@ mod tests {
             for place in ledger.by_place.keys() {
                 prop_assert!(again.by_place.contains_key(place));
             }
+        }
+    }
+
+    /// Whatever order files have in memory.
+    #[test]
+    fn a_new_file_of_the_name_of_one_that_was_moved_keeps_its_place() {
+        for first in 0..16 {
+            let (moved, new) = (Uuid::from_u128(first), Uuid::from_u128(first + 100));
+            let taken = |file| Entry::Taken { file, name: name("a"), attributes: Attributes::default() };
+            let sent = Entry::Sent { file: moved, hash: ContentHash([1; 32]), at: SystemTime::UNIX_EPOCH };
+            let done = Entry::Done { file: moved, kept: Some(name("sent/a")) };
+            let again = Ledger::of(Ledger::of([taken(moved), sent, done, taken(new)]).entries());
+            assert_eq!(again.at(&name("a")).map(|(file, _)| file), Some(new));
+            assert_eq!(again.at(&name("sent/a")).map(|(file, _)| file), Some(moved));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a check blocks stays on BLUE's side, all of it.
 
-use lab::{Loss, Options, Syslog, Tap, address, require_root};
 use lab::path::Ground;
+use lab::{Loss, Options, Syslog, Tap, address, require_root};
 
 use super::rig::{self, Folders, PATIENCE, Random, SOON, Tree};
 
@@ -78,8 +78,6 @@ fn a_quarantine_that_cannot_be_made_holds_up_no_other_file() {
     drop(held);
     files.extend(rig::one("bad", b"in the way"));
     rig::wait(&path, PATIENCE, "the file in the way", || rig::tree(&folders.red()) == files);
-    rig::wait(&path, PATIENCE, "the quarantine", || {
-        rig::tree(&folders.blue()) == rig::one("bad/a.exe", b"program")
-    });
+    rig::wait(&path, PATIENCE, "the quarantine", || rig::tree(&folders.blue()) == rig::one("bad/a.exe", b"program"));
     path.end();
 }

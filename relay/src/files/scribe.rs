@@ -126,7 +126,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("relay-scribe-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let (journal, before) = Journal::<u32>::open(&path).expect("a journal");
-        assert_eq!(before, []);
+        assert!(before.is_empty());
         let scribe = std::sync::Arc::new(Scribe::start(journal).expect("a thread"));
         let tasks: Vec<_> = (0..100)
             .map(|number| {

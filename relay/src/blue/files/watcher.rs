@@ -166,12 +166,8 @@ impl Watcher {
                 continue;
             }
             let same = before.get(name).filter(|seen| seen.attributes.is_same_content(attributes));
-            let seen = same.copied().unwrap_or(Seen {
-                attributes: *attributes,
-                since: now,
-                blocked: false,
-                told: false,
-            });
+            let seen =
+                same.copied().unwrap_or(Seen { attributes: *attributes, since: now, blocked: false, told: false });
             self.seen.insert(name.clone(), seen);
             if !seen.blocked && now.duration_since(seen.since) >= rules.files.settle {
                 settled.push((name.clone(), *attributes));
@@ -285,8 +281,7 @@ impl Watcher {
         }
         self.cleaned_at = Instant::now();
         let there: HashSet<&FileName> = found.iter().map(|found| &found.name).collect();
-        let expired =
-            self.source.ledger().expired(SystemTime::now(), rules.files.retain, |name| there.contains(name));
+        let expired = self.source.ledger().expired(SystemTime::now(), rules.files.retain, |name| there.contains(name));
         for file in &expired {
             let Some(known) = self.source.ledger().get(*file).cloned() else { continue };
             // One that cannot be deleted now is nobody's any more.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Is it before 1970, seconds from there, and nanoseconds.
 type Written = Option<(bool, u64, u32)>;
 
+#[expect(clippy::ref_option, reason = "serde calls it so")]
 pub(super) fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     let written: Written = time.map(|time| match time.duration_since(UNIX_EPOCH) {
         Ok(since) => (false, since.as_secs(), since.subsec_nanos()),
@@ -19,8 +20,10 @@ pub(super) fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S)
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
     let Some((is_before, seconds, nanos)) = Written::deserialize(deserializer)? else { return Ok(None) };
     let distance = Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos.into()));
-    let time = distance
-        .and_then(|distance| if is_before { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) });
+    let time =
+        distance.and_then(
+            |distance| if is_before { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) },
+        );
     time.map(Some).ok_or_else(|| D::Error::custom("a time that no system has"))
 }
 

@@ -156,7 +156,8 @@ fn a_failed_append_is_not_remembered() {
     let refused = journal.append(&texts(&["c"])).expect_err("unsure");
     assert!(matches!(refused, JournalError::Unsure { .. }), "{refused}");
     // Something of the refused entry may have come to disk: a new file has nothing of it.
-    fs::write(folder.journal(), [&fs::read(folder.journal()).expect("there")[..], b"refus"].concat()).expect("writable");
+    fs::write(folder.journal(), [&fs::read(folder.journal()).expect("there")[..], b"refus"].concat())
+        .expect("writable");
     journal.file = real;
     journal.append(&texts(&["d"])).expect("sure again");
     assert_eq!(read_only::<String>(&folder.journal()).expect("readable"), ["a", "d"]);

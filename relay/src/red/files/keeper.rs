@@ -128,12 +128,7 @@ async fn rename(
 }
 
 /// Gives a whole temporary of the target its name, or deletes it where a file with this name and content is there.
-async fn commit(
-    store: &Store,
-    target: &mut dyn Endpoint,
-    whole: &Whole,
-    from: &FileName,
-) -> Result<(), EndpointError> {
+async fn commit(store: &Store, target: &mut dyn Endpoint, whole: &Whole, from: &FileName) -> Result<(), EndpointError> {
     match target.commit(from, &whole.name).await {
         Err(error) if error.trouble == Trouble::Exists && is_same(target, whole).await? => {
             target.delete(from).await?;
@@ -169,7 +164,10 @@ async fn upload(
     storing: &mut bool,
 ) -> Result<bool, EndpointError> {
     let spooled = &whole.temporary;
-    let remote = whole.name.beside(&temporary(store.channel, whole.file)).map_err(|fault| EndpointError::new(Trouble::Name, format!("store {}", whole.name), fault))?;
+    let remote = whole
+        .name
+        .beside(&temporary(store.channel, whole.file))
+        .map_err(|fault| EndpointError::new(Trouble::Name, format!("store {}", whole.name), fault))?;
     if *storing && target.stat(&remote).await?.is_none() {
         // It was about to get its name when the server or this host went away.
         let found = target.stat(&whole.name).await?;

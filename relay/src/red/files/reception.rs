@@ -231,7 +231,7 @@ impl Reception {
     async fn end(&mut self, tail: Tail) -> Result<(), Unstored> {
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
         if let Sink::Manifest(text) = &incoming.sink {
-            return self.store.manifest(text).map_err(|_| Unstored::Manifest);
+            return Store::manifest(text).map_err(|_| Unstored::Manifest);
         }
         let Sink::File { mut shelf, home, hasher } = std::mem::replace(&mut incoming.sink, Sink::Known) else {
             return Ok(());

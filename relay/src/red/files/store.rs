@@ -122,7 +122,7 @@ impl Store {
 
     /// Deletes the temporaries of the last run that never became whole, once; nothing new is written before.
     pub(super) async fn clean(&self) -> Result<(), EndpointError> {
-        self.cleaned.get_or_try_init(|| super::keeper::delete_strays(self, &self.wanted)).await.map(|()| ())
+        self.cleaned.get_or_try_init(|| super::keeper::delete_strays(self, &self.wanted)).await.copied()
     }
 
     /// Is the target a folder of this host?
@@ -223,7 +223,7 @@ impl Store {
     }
 
     /// Takes a list of what BLUE has sent.
-    pub(super) fn manifest(&self, wire: &[u8]) -> Result<(), crate::files::manifest::ManifestFault> {
+    pub(super) fn manifest(wire: &[u8]) -> Result<(), crate::files::manifest::ManifestFault> {
         crate::files::manifest::from_wire(wire).map(drop)
     }
 
@@ -236,7 +236,11 @@ impl Store {
     /// The name under which what a session brings lies until it has its own. Another session may bring the same file.
     pub(super) fn temporary(&self, session: SessionId, name: &FileName) -> Result<FileName, NameFault> {
         let session = Uuid::from_bytes(session);
-        if self.is_local() { name.beside(&temporary(self.channel, session)) } else { FileName::new(session.to_string()) }
+        if self.is_local() {
+            name.beside(&temporary(self.channel, session))
+        } else {
+            FileName::new(session.to_string())
+        }
     }
 
     /// Is this where the shelf keeps what has no name yet?

@@ -17,7 +17,7 @@ pub const FILTER_VARIABLE: &str = "RELAY_LOG";
 /// What is logged without it.
 const DEFAULT_FILTER: &str = "info";
 /// Libraries that log what their errors say too, and much else of every connection. Who names one gets it.
-const QUIET: &str = "russh=error,smb2=error";
+const QUIET: &str = "russh=error,smb2=error,suppaftp=error";
 
 /// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -241,3 +241,29 @@ fn a_link_that_is_down_for_a_while_loses_nothing() {
     path.ground.lab.diode.set_loss(Loss::None).expect("possible");
     rig::arrives(path, &folders, &files);
 }
+
+#[test]
+fn full_state_folders_hold_files_up_and_lose_none() {
+    require_root!();
+    let folders = Folders::new();
+    let ground = rig::ground(rig::site(), Back::Status, Loss::None, &folders.table("", "", ""));
+    let states = ["blue", "red"].map(|side| ground.folder.path().join(side));
+    let _mounts = [Mount::memory(&states[0], 1 << 10), Mount::memory(&states[1], 1 << 10)];
+    let path = ground.start();
+    let fill = |folder: &std::path::Path| {
+        let mut file = fs::File::create(folder.join("filler")).expect("made");
+        while file.write_all(&[7; 4096]).is_ok() {}
+    };
+    let mut files = Tree::new();
+    for (number, (side, relay)) in states.iter().zip([&path.blue, &path.red]).enumerate() {
+        fill(side);
+        // Many, since a journal's last page has room for some.
+        let more: Tree = (0..60).map(|file| (format!("{number}-{file}").into_bytes(), vec![7; 100])).collect();
+        rig::place(&folders.blue(), &more);
+        files.extend(more);
+        rig::told(relay, &["journal", "No space left"]);
+        fs::remove_file(side.join("filler")).expect("there");
+        rig::wait(&path, PATIENCE, "room again", || rig::count(&folders.red()) == files.len());
+    }
+    rig::arrives(path, &folders, &files);
+}

@@ -116,6 +116,6 @@ fn a_target_that_changes_while_a_file_waits_for_it_gets_the_file() {
     rig::wait(&changing.path, PATIENCE, "no original", || rig::tree(&folders.blue()) == Tree::new());
     assert_eq!(rig::tree(&folders.red()), theirs);
     let temporaries = [rig::temporaries(&folders.red()), rig::temporaries(&new)].concat();
-    assert_eq!(temporaries, [PathBuf::new(); 0], "{}", rig::logs(&changing.path));
+    assert_eq!(temporaries, Vec::<PathBuf>::new(), "{}", rig::logs(&changing.path));
     changing.path.end();
 }

@@ -15,7 +15,7 @@ pub const CHANNEL: u16 = 9;
 /// Much more than anything takes that is not to be waited for.
 pub const SOON: Duration = Duration::from_secs(20);
 /// Much more than a few megabytes take, with pauses between attempts.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at a folder.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
@@ -173,7 +173,7 @@ pub fn arrives(path: Path5, folders: &Folders, files: &Tree) {
     wait(&path, PATIENCE, "all files", || count(&folders.red()) == files.len() && count(&folders.blue()) == 0);
     let found = tree(&folders.red());
     assert!(&found == files, "contents differ: {:?}\n{}", shown(&found), logs(&path));
-    assert_eq!(temporaries(&folders.red()), [PathBuf::new(); 0], "{}", logs(&path));
+    assert_eq!(temporaries(&folders.red()), Vec::<PathBuf>::new(), "{}", logs(&path));
     path.end();
 }
 

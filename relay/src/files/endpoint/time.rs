@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Is it before 1970, seconds from there, and nanoseconds.
 type Written = Option<(bool, u64, u32)>;
 
-#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+#[expect(clippy::ref_option, reason = "serde calls it so")]
 pub(super) fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     let written: Written = time.map(|time| match time.duration_since(UNIX_EPOCH) {
         Ok(since) => (false, since.as_secs(), since.subsec_nanos()),

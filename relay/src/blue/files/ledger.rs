@@ -192,7 +192,9 @@ impl Ledger {
                 name: known.name.clone(),
                 attributes: known.attributes,
             }));
-            files.iter().for_each(|(file, known)| known.entries(**file, &mut entries));
+            for (file, known) in files {
+                known.entries(*file, &mut entries);
+            }
         }
         entries
     }

@@ -133,9 +133,9 @@ mod tests {
     fn a_bad_filter_is_named_with_the_remedy() {
         let error = parse_filter("relay=loud").unwrap_err().to_string();
         assert!(error.contains("relay=loud") && error.contains("info"), "{error}");
-        assert_eq!(directives(""), ["info", "russh=error", "smb2=error"]);
-        assert_eq!(directives("warn"), ["russh=error", "smb2=error", "warn"]);
-        assert_eq!(directives("warn,russh=debug"), ["russh=debug", "smb2=error", "warn"]);
+        assert_eq!(directives(""), ["info", "russh=error", "smb2=error", "suppaftp=error"]);
+        assert_eq!(directives("warn"), ["russh=error", "smb2=error", "suppaftp=error", "warn"]);
+        assert_eq!(directives("warn,russh=debug"), ["russh=debug", "smb2=error", "suppaftp=error", "warn"]);
     }
 
     /// What a filter consists of, sorted.

@@ -181,7 +181,7 @@ fn attacks(session: [u8; 16]) -> Vec<(RecordHead, Vec<u8>)> {
         attacks.push((status, payload));
     }
     // Standings that there are not, and reserved bytes.
-    for (at, value) in [(0, 0), (0, 5), (0, 0xff), (1, 1), (2, 0x80), (3, 0xff)] {
+    for (at, value) in [(0, 0), (0, 6), (0, 0xff), (1, 1), (2, 0x80), (3, 0xff)] {
         let mut payload = GOOD.to_wire().to_vec();
         payload[at] = value;
         attacks.push((status, payload));
@@ -218,7 +218,7 @@ fn beside(driver: &str) {
     let mut impostor = Impostor::start(&path.ground, epoch_of_red(&path), LANE, None);
     let mut refused = impostor.attack(session);
     refused += impostor.attack(NOBODY);
-    for standing in [Standing::Good, Standing::HalfClosed, Standing::Closed, Standing::Failed] {
+    for standing in [Standing::Good, Standing::HalfClosed, Standing::Closed, Standing::Failed, Standing::Gone] {
         // Well-formed and about nobody: of no effect.
         let head = RecordHead { kind: RecordType::Status, flags: 0, session: NOBODY, sequence: 0 };
         impostor.send(0, head, &Status { standing, ..GOOD }.to_wire());

@@ -54,23 +54,6 @@ const KEYS: [Key; 9] = [
     Key { name: "tls", of: &[PlaceKind::Ftps], needed: &[], example: "" },
 ];
 
-/// Stands in for a place that is missing, which is noted.
-pub(super) fn nowhere() -> Place {
-    Place {
-        kind: PlaceKind::Dir,
-        server: String::new(),
-        port: 0,
-        user: String::new(),
-        password_file: None,
-        key_file: None,
-        host_key: None,
-        share: String::new(),
-        path: String::new(),
-        ca_file: None,
-        verify: true,
-    }
-}
-
 /// Reads the keys of a place from a table that may have others. Paths of this host's files are resolved against `folder`.
 pub(super) fn read(notes: &mut Notes, s: &mut Section<'_, '_>, folder: &Path) -> Place {
     if !s.has("kind") {
@@ -117,7 +100,7 @@ fn login(notes: &mut Notes, s: &mut Section<'_, '_>, kind: PlaceKind) {
 fn values_of(notes: &mut Notes, s: &mut Section<'_, '_>, kind: Option<PlaceKind>, folder: &Path) -> Place {
     let has = |name: &str| KEYS.iter().any(|key| key.name == name && kind.is_none_or(|kind| key.of.contains(&kind)));
     let local = kind == Some(PlaceKind::Dir);
-    let mut place = Place { kind: kind.unwrap_or(PlaceKind::Dir), ..nowhere() };
+    let mut place = Place { kind: kind.unwrap_or(PlaceKind::Dir), ..Place::folder("") };
     place.port = place.kind.default_port();
     place.path = s.get(notes, "path", path(local)).unwrap_or_default();
     if has("server") {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::place;
-use super::types::{After, Files, FilesSource, FilesTarget};
+use super::types::{After, Files, FilesSource, FilesTarget, Place};
 use super::words::{after, folder, pattern};
 use crate::config::fec;
 use crate::config::section::{Notes, Section};
@@ -97,7 +97,7 @@ fn files(notes: &mut Notes, mut section: Section<'_, '_>, link_fec: &Fec, folder
 fn source(notes: &mut Notes, parent: &mut Section<'_, '_>, site_folder: &Path) -> FilesSource {
     const EXAMPLE: &str = "`kind = \"dir\"` and `path = \"/srv/outgoing\"`";
     let mut source = FilesSource {
-        place: place::nowhere(),
+        place: Place::folder(""),
         include: Vec::new(),
         exclude: Vec::new(),
         temporary: false,
@@ -123,7 +123,7 @@ fn source(notes: &mut Notes, parent: &mut Section<'_, '_>, site_folder: &Path) -
 fn target(notes: &mut Notes, parent: &mut Section<'_, '_>, site_folder: &Path) -> FilesTarget {
     const EXAMPLE: &str = "`kind = \"dir\"` and `path = \"/srv/incoming\"`";
     let Some(mut section) = parent.need_table(notes, "red", EXAMPLE) else {
-        return FilesTarget { place: place::nowhere() };
+        return FilesTarget { place: Place::folder("") };
     };
     let place = place::read(notes, &mut section, site_folder);
     section.finish(notes);

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::*;
-use crate::config::{After, Place, PlaceKind};
+use crate::config::{After, Place};
 use crate::files::{Attributes, Endpoint, EndpointError, FileName, Found, Trouble};
 
 /// A place with one file, which is read in small pieces; everything else is refused.
@@ -67,19 +67,7 @@ impl Endpoint for OneFile {
 
 fn source() -> FilesSource {
     FilesSource {
-        place: Place {
-            kind: PlaceKind::Dir,
-            server: String::new(),
-            port: 0,
-            user: String::new(),
-            password_file: None,
-            key_file: None,
-            host_key: None,
-            share: String::new(),
-            path: "/srv/out".to_owned(),
-            ca_file: None,
-            verify: true,
-        },
+        place: Place::folder("/srv/out"),
         include: Vec::new(),
         exclude: vec!["*.bak".to_owned()],
         temporary: false,

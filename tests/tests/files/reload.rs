@@ -53,8 +53,13 @@ impl Changing {
 
 /// The table of the channel under test, with RED's folder.
 fn reports(folders: &Folders, lines: &str, red: &Path) -> String {
+    between(lines, &folders.blue(), red)
+}
+
+/// The same, with BLUE's folder too.
+fn between(lines: &str, blue: &Path, red: &Path) -> String {
     let lines = format!("channel = {CHANNEL}\nname = \"reports\"\n{lines}");
-    rig::table(&lines, (&folders.blue(), ""), (red, ""))
+    rig::table(&lines, (blue, ""), (red, ""))
 }
 
 /// The other table.
@@ -117,5 +122,28 @@ fn a_target_that_changes_while_a_file_waits_for_it_gets_the_file() {
     assert_eq!(rig::tree(&folders.red()), theirs);
     let temporaries = [rig::temporaries(&folders.red()), rig::temporaries(&new)].concat();
     assert_eq!(temporaries, Vec::<PathBuf>::new(), "{}", rig::logs(&changing.path));
+    changing.path.end();
+}
+
+/// Both hosts have connections to the places of before.
+#[test]
+fn places_that_change_are_the_only_ones_that_count() {
+    require_root!();
+    let changing = Changing::start(|folders| folders.table("", "", ""));
+    let folders = &changing.folders;
+    let at = |name: &str| folders.all.path().join(name);
+    let before = rig::one("before", b"1");
+    rig::place(&folders.blue(), &before);
+    rig::wait(&changing.path, PATIENCE, "the first file", || {
+        rig::tree(&folders.red()) == before && rig::count(&folders.blue()) == 0
+    });
+    changing.reload(&between("", &at("blue-other"), &at("red-new")));
+    let (stays, crosses) = (rig::one("stays", b"2"), rig::one("crosses", b"3"));
+    rig::place(&folders.blue(), &stays);
+    rig::place(&at("blue-other"), &crosses);
+    rig::wait(&changing.path, PATIENCE, "the file of the new place", || {
+        rig::tree(&at("red-new")) == crosses && rig::count(&at("blue-other")) == 0
+    });
+    assert_eq!((rig::tree(&folders.blue()), rig::tree(&folders.red())), (stays, before));
     changing.path.end();
 }

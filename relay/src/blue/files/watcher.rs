@@ -20,7 +20,7 @@ use crate::config::{After, Site};
 use crate::files::checks::{Chain, Subject, Verdict, is_temporary};
 use crate::files::frame::{Head, Kind};
 use crate::files::manifest::{self, Sent};
-use crate::files::{Attributes, Endpoint, EndpointError, FileName, Found, Trouble, new_file, session_of};
+use crate::files::{Attributes, Connection, Endpoint, EndpointError, FileName, Found, Trouble, new_file, session_of};
 use crate::host::{Clock, TcpRuntime};
 use crate::tcp::FeedSender;
 
@@ -101,7 +101,7 @@ impl Watcher {
         tokio::spawn(send(Arc::clone(&self.source), file));
     }
 
-    async fn wait(&self, place: &mut Option<Box<dyn Endpoint>>, patience: Duration) {
+    async fn wait(&self, place: &mut Option<Connection>, patience: Duration) {
         tokio::time::sleep(LOOK_PAUSE).await;
         let changed = async {
             match place {
@@ -116,11 +116,13 @@ impl Watcher {
     }
 
     /// Looks at the place once; gives how long there is nothing to do unless something changes.
-    async fn look(&mut self, place: &mut Option<Box<dyn Endpoint>>) -> Result<Duration, EndpointError> {
+    async fn look(&mut self, place: &mut Option<Connection>) -> Result<Duration, EndpointError> {
         let rules = self.source.rules();
         if !rules.files.enabled {
             return Ok(rules.files.poll);
         }
+        // A reload may have named another place.
+        drop(place.take_if(|place| !self.source.pool.leads_here(place)));
         let place = match place {
             Some(place) => place,
             None => place.insert(self.source.pool.take().await?),

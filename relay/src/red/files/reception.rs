@@ -258,7 +258,7 @@ impl Reception {
             return self.store.manifest(text).map_err(|_| Unstored::Manifest);
         }
         let Sink::File(writing) = std::mem::replace(&mut incoming.sink, Sink::Known) else { return Ok(()) };
-        let Written { mut shelf, home, hash: found } = writing.finish().await?;
+        let Written { mut shelf, hash: found } = writing.finish().await?;
         let told = ContentHash(tail.hash);
         if found != told {
             return Err(Unstored::Hash { found, told });
@@ -279,7 +279,7 @@ impl Reception {
             return Err(unwritten.into());
         } else {
             self.store.arrive(&whole);
-            tokio::spawn(keeper::keep(Arc::clone(&self.store), whole, home));
+            tokio::spawn(keeper::keep(Arc::clone(&self.store), whole, Arc::clone(shelf.place())));
         }
         self.store.shelf().give_back(shelf);
         Ok(())

@@ -292,7 +292,6 @@ impl Watcher {
             }
         }
         self.source.forget(&expired);
-        self.source.compact();
     }
 
     /// Tells RED which files were sent lately, if it is time to.

@@ -16,7 +16,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::marker::PhantomData;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -156,13 +156,21 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
 
     /// Copies what was on disk before the error to a new file. What this file holds beyond that was refused to whoever gave it.
     fn mend(&mut self) -> Result<(), JournalError> {
-        let mut bytes = vec![0; usize::try_from(self.len_bytes).unwrap_or(usize::MAX)];
-        self.file.read_exact_at(&mut bytes, 0).map_err(failed("read", &self.path))?;
-        let read = read::<E>(&self.path, &*bytes)?;
-        if read.torn_bytes > 0 {
+        self.compact(|entries| entries)
+    }
+
+    /// Replaces all entries by what `shortest` makes of them, at once.
+    ///
+    /// # Errors
+    /// They cannot be read back; else as [`Journal::rewrite`].
+    pub fn compact(&mut self, shortest: impl FnOnce(Vec<E>) -> Vec<E>) -> Result<(), JournalError> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0)).map_err(failed("read", &self.path))?;
+        let read = read::<E>(&self.path, file.take(self.len_bytes))?;
+        if read.len_bytes != self.len_bytes {
             return Err(JournalError::Damaged { path: self.path.clone(), line: 0, what: "its end is torn".to_owned() });
         }
-        self.rewrite(read.entries.into_iter())
+        self.rewrite(shortest(read.entries).into_iter())
     }
 
     /// Replaces all entries by `entries`, at once: after a crash the old ones are there, or the new ones.

@@ -26,6 +26,6 @@ pub use endpoint::{Attributes, Endpoint, EndpointError, Found, Trouble};
 pub use hash::ContentHash;
 pub use id::{file_of, new_file, session_of};
 pub use name::{FileName, NAME_BYTES_MAX, NameFault, PART_BYTES_MAX};
-pub use pool::Pool;
+pub use pool::{Connection, Pool};
 pub use progress::{Active, Progress};
 pub use scribe::{Scribe, Unwritten};

@@ -1,4 +1,7 @@
 //! One thread that writes a journal for many tasks: what waits together goes to disk together.
+//!
+//! It alone knows what is in the journal, so it is the one that makes it short again when it has grown: an entry that somebody
+//! has written is in the short one, too, whatever its writer has made of it by then.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -12,9 +15,13 @@ use super::journal::Journal;
 /// Entries that go to disk with one call at most.
 const BATCH_MAX: usize = 256;
 
-enum Order<E> {
-    Write(Vec<E>, Option<oneshot::Sender<bool>>),
-    Rewrite(Vec<E>),
+/// A journal is made short again when it is twice as long as it was then, but not before it has grown by so many bytes: some
+/// ten thousand entries, which are read and written in a fraction of a second.
+const GROWTH_BYTES_MIN: u64 = 4 << 20;
+
+struct Order<E> {
+    entries: Vec<E>,
+    done: Option<oneshot::Sender<bool>>,
 }
 
 /// The journal did not take an entry; the log says why.
@@ -30,13 +37,14 @@ pub struct Scribe<E> {
 }
 
 impl<E: Serialize + DeserializeOwned + Send + 'static> Scribe<E> {
-    /// Starts the thread.
+    /// Starts the thread. `shortest` gives the fewest entries that say the same.
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(journal: Journal<E>) -> std::io::Result<Self> {
+    pub fn start(journal: Journal<E>, shortest: fn(Vec<E>) -> Vec<E>) -> std::io::Result<Self> {
         let (orders, received) = channel();
-        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || serve(journal, &received))?;
+        let serve = move || serve(journal, &received, shortest, GROWTH_BYTES_MIN);
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(serve)?;
         Ok(Self { orders: Some(orders), thread: Some(thread) })
     }
 
@@ -46,18 +54,13 @@ impl<E: Serialize + DeserializeOwned + Send + 'static> Scribe<E> {
     /// They are not.
     pub async fn write(&self, entries: Vec<E>) -> Result<(), Unwritten> {
         let (done, written) = oneshot::channel();
-        self.order(Order::Write(entries, Some(done)));
+        self.order(Order { entries, done: Some(done) });
         if written.await == Ok(true) { Ok(()) } else { Err(Unwritten) }
     }
 
     /// Writes an entry some time soon, after all before it.
     pub fn note(&self, entry: E) {
-        self.order(Order::Write(vec![entry], None));
-    }
-
-    /// Replaces the whole journal by these entries.
-    pub fn rewrite(&self, entries: Vec<E>) {
-        self.order(Order::Rewrite(entries));
+        self.order(Order { entries: vec![entry], done: None });
     }
 
     fn order(&self, order: Order<E>) {
@@ -78,33 +81,33 @@ impl<E> Drop for Scribe<E> {
     }
 }
 
-fn serve<E: Serialize + DeserializeOwned>(mut journal: Journal<E>, orders: &Receiver<Order<E>>) {
+fn serve<E: Serialize + DeserializeOwned>(
+    mut journal: Journal<E>,
+    orders: &Receiver<Order<E>>,
+    shortest: fn(Vec<E>) -> Vec<E>,
+    growth_bytes_min: u64,
+) {
+    let long = |len_bytes: u64| (2 * len_bytes).max(len_bytes + growth_bytes_min);
+    let mut long_bytes = long(journal.len_bytes());
     while let Ok(order) = orders.recv() {
         let (mut entries, mut waiting) = (Vec::new(), Vec::new());
         let mut next = Some(order);
-        let mut rewrite = None;
-        while let Some(order) = next.take() {
-            match order {
-                Order::Write(more, done) => {
-                    entries.extend(more);
-                    waiting.extend(done);
-                }
-                Order::Rewrite(all) => {
-                    rewrite = Some(all);
-                    break;
-                }
-            }
+        while let Some(Order { entries: more, done }) = next.take() {
+            entries.extend(more);
+            waiting.extend(done);
             if entries.len() < BATCH_MAX {
                 next = orders.try_recv().ok();
             }
         }
-        let written = tell(&if entries.is_empty() { Ok(()) } else { journal.append(&entries) });
+        let written = tell(&journal.append(&entries));
         for done in waiting {
             // Who does not wait any more does not need to know.
             let _ = done.send(written);
         }
-        if let Some(all) = rewrite {
-            tell(&journal.rewrite(all.into_iter()));
+        if written && journal.len_bytes() > long_bytes {
+            tell(&journal.compact(shortest));
+            // After an error it is as long as before, and is not tried with every entry.
+            long_bytes = long(journal.len_bytes());
         }
     }
 }
@@ -127,7 +130,7 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         let (journal, before) = Journal::<u32>::open(&path).expect("a journal");
         assert!(before.is_empty());
-        let scribe = std::sync::Arc::new(Scribe::start(journal).expect("a thread"));
+        let scribe = std::sync::Arc::new(Scribe::start(journal, |all| all).expect("a thread"));
         let tasks: Vec<_> = (0..100)
             .map(|number| {
                 let scribe = std::sync::Arc::clone(&scribe);
@@ -140,10 +143,24 @@ mod tests {
         let mut found: Vec<u32> = read_only(&path).expect("readable");
         found.sort_unstable();
         assert_eq!(found, (0..100).flat_map(|number| [number, number]).collect::<Vec<_>>());
-        scribe.rewrite(vec![7]);
-        scribe.note(8);
-        drop(scribe);
-        assert_eq!(read_only::<u32>(&path).expect("readable"), [7, 8]);
         std::fs::remove_file(&path).expect("it was there");
+    }
+
+    /// Whatever is written, for however long.
+    #[test]
+    fn a_journal_that_has_grown_is_made_short_while_it_is_written() {
+        let path = std::env::temp_dir().join(format!("relay-scribe-growing-{}", std::process::id()));
+        let (journal, _) = Journal::<u32>::open(&path).expect("a journal");
+        let (orders, received) = channel();
+        for number in 0..10_000 {
+            orders.send(Order { entries: vec![number], done: None }).expect("taken");
+        }
+        drop(orders);
+        serve(journal, &received, |all| all.into_iter().rev().take(1).collect(), 500);
+        let found = read_only::<u32>(&path).expect("readable");
+        let len_bytes = std::fs::metadata(&path).expect("there").len();
+        std::fs::remove_file(&path).expect("it was there");
+        assert_eq!(found.last(), Some(&9_999));
+        assert!(len_bytes < 5_000, "{len_bytes} bytes: one batch more than it may grow by");
     }
 }

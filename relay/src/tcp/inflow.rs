@@ -150,9 +150,14 @@ impl Inflow {
         }
     }
 
-    /// The same, but what is missing is noted up to the session's end, and told there.
-    pub fn noting_gaps(way: Way, room_bytes: usize) -> Self {
-        Self { missing: Some(Vec::new()), ..Self::new(way, room_bytes) }
+    /// The same from the first `offset` that came on, but what is missing, also before that, is noted up to the session's end,
+    /// and told there. Offsets wrap: what comes at 4 GiB must not be taken for the beginning.
+    pub fn noting_gaps(way: Way, room_bytes: usize, offset: u32) -> Self {
+        let mut inflow = Self { missing: Some(Vec::new()), ..Self::new(way, room_bytes) };
+        if offset > 0 {
+            inflow.note_gap(offset);
+        }
+        inflow
     }
 
     /// Does it note gaps?
@@ -302,7 +307,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_is_told_at_the_end() {
         let (way, mut end) = way(&Memory::new(1000));
-        let mut inflow = Inflow::noting_gaps(way, 1000);
+        let mut inflow = Inflow::noting_gaps(way, 1000, 0);
         assert_eq!(inflow.data(0, b"0123"), Fate::Taken);
         assert_eq!(inflow.data(6, b"6789"), Fate::Counted);
         assert_eq!(inflow.missing_bytes(12), 2);
@@ -316,11 +321,27 @@ mod tests {
         }
     }
 
+    /// A receiver that has joined far behind the beginning hears the offset 0 once more.
+    #[tokio::test]
+    async fn bytes_after_the_wrap_are_no_beginning() {
+        let (way, mut end) = way(&Memory::new(1000));
+        let joined = 3 << 30;
+        let mut inflow = Inflow::noting_gaps(way, 1000, joined);
+        assert_eq!(inflow.data(joined, b"0123"), Fate::Counted);
+        inflow.note_gap(0_u32.wrapping_sub(joined + 4));
+        assert_eq!(inflow.data(0, b"head"), Fate::Counted);
+        inflow.close();
+        match end.next().await {
+            Some(Arrived::Incomplete(missing)) => assert_eq!(missing[0], 0..3 << 30),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// However much is lost, what is remembered of it is bounded.
     #[tokio::test]
     async fn many_gaps_are_told_as_few() {
         let (way, mut end) = way(&Memory::new(1000));
-        let mut inflow = Inflow::noting_gaps(way, 1000);
+        let mut inflow = Inflow::noting_gaps(way, 1000, 0);
         for second in 0..1000 {
             assert_eq!(inflow.data(2 * second + 1, b"x"), Fate::Counted);
         }

@@ -3,32 +3,33 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lab::path::{Ground, Path5};
-use lab::{Loss, Options, require_root};
+use lab::path::Path5;
+use lab::{Loss, require_root};
 
-use super::rig::{self, CHANNEL, Folders, PATIENCE, SOON, Tree};
+use super::rig::{self, Back, CHANNEL, Folders, PATIENCE, SOON, Tree};
 
 /// A path whose site file changes.
 struct Changing {
     path: Path5,
     folders: Folders,
+    back: Back,
 }
 
 impl Changing {
-    fn start(tables: impl FnOnce(&Folders) -> String) -> Self {
+    fn start(back: Back, tables: impl FnOnce(&Folders) -> String) -> Self {
         let folders = Folders::new();
         for name in ["blue-other", "red-other", "red-new"] {
             fs::create_dir(folders.all.path().join(name)).expect("a folder");
         }
-        let site = rig::site().return_link("status").tables(&tables(&folders));
-        let options = Options { return_loss: Some(Loss::None), ..Options::default() };
-        Self { path: Ground::sealed(&options, &site).start(), folders }
+        let path = rig::ground(rig::site(), back, Loss::None, &tables(&folders)).start();
+        Self { path, folders, back }
     }
 
     /// Both hosts take these tables; each must say so.
     fn reload(&self, tables: &str) {
         let folder = self.path.ground.folder.path();
-        let site = rig::site().return_link("status").tables(tables).key_file(&folder.join("link.key"));
+        let site = if self.back == Back::Status { rig::site().return_link("status") } else { rig::site() };
+        let site = site.tables(tables).key_file(&folder.join("link.key"));
         site.write(folder).expect("a site file");
         for relay in [&self.path.red, &self.path.blue] {
             let from = relay.log().len();
@@ -53,8 +54,13 @@ impl Changing {
 
 /// The table of the channel under test, with RED's folder.
 fn reports(folders: &Folders, lines: &str, red: &Path) -> String {
+    between(lines, &folders.blue(), red)
+}
+
+/// The same, with BLUE's folder too.
+fn between(lines: &str, blue: &Path, red: &Path) -> String {
     let lines = format!("channel = {CHANNEL}\nname = \"reports\"\n{lines}");
-    rig::table(&lines, (&folders.blue(), ""), (red, ""))
+    rig::table(&lines, (blue, ""), (red, ""))
 }
 
 /// The other table.
@@ -66,7 +72,7 @@ fn other(folders: &Folders) -> String {
 #[test]
 fn tables_are_added_disabled_removed_and_brought_back_with_files_waiting() {
     require_root!();
-    let changing = Changing::start(|folders| folders.table("", "", ""));
+    let changing = Changing::start(Back::Status, |folders| folders.table("", "", ""));
     let folders = &changing.folders;
     let on = reports(folders, "", &folders.red()) + &other(folders);
     changing.reload(&on);
@@ -95,7 +101,7 @@ fn tables_are_added_disabled_removed_and_brought_back_with_files_waiting() {
     changing.reload(&on);
     files.extend(waiting);
     changing.other_crosses("back");
-    let Changing { path, folders } = changing;
+    let Changing { path, folders, .. } = changing;
     rig::wait(&path, PATIENCE, "back", || rig::count(&folders.red()) == files.len());
     rig::counted(&path.red, |count| count("stored") == 7);
     rig::arrives(path, &folders, &files);
@@ -104,12 +110,26 @@ fn tables_are_added_disabled_removed_and_brought_back_with_files_waiting() {
 #[test]
 fn a_target_that_changes_while_a_file_waits_for_it_gets_the_file() {
     require_root!();
-    let changing = Changing::start(|folders| folders.table("", "", "") + &other(folders));
+    waits_for_a_target_that_changes(Back::Status);
+}
+
+/// RED alone has the file by then.
+#[test]
+fn a_target_that_changes_while_a_file_waits_for_it_gets_the_file_without_a_return_link() {
+    require_root!();
+    waits_for_a_target_that_changes(Back::No);
+}
+
+fn waits_for_a_target_that_changes(back: Back) {
+    let changing = Changing::start(back, |folders| folders.table("", "", "") + &other(folders));
     let folders = &changing.folders;
     let (theirs, ours) = (rig::one("a.bin", b"theirs"), rig::one("a.bin", b"ours"));
     rig::place(&folders.red(), &theirs);
     rig::place(&folders.blue(), &ours);
     rig::told(&changing.path.red, &["a.bin is here and waits to be stored"]);
+    if back == Back::No {
+        rig::wait(&changing.path, PATIENCE, "BLUE to be done", || rig::count(&folders.blue()) == 0);
+    }
     let new = folders.all.path().join("red-new");
     changing.reload(&(reports(folders, "", &new) + &other(folders)));
     rig::wait(&changing.path, PATIENCE, "the file at its new place", || rig::tree(&new) == ours);
@@ -117,5 +137,28 @@ fn a_target_that_changes_while_a_file_waits_for_it_gets_the_file() {
     assert_eq!(rig::tree(&folders.red()), theirs);
     let temporaries = [rig::temporaries(&folders.red()), rig::temporaries(&new)].concat();
     assert_eq!(temporaries, Vec::<PathBuf>::new(), "{}", rig::logs(&changing.path));
+    changing.path.end();
+}
+
+/// Both hosts have connections to the places of before.
+#[test]
+fn places_that_change_are_the_only_ones_that_count() {
+    require_root!();
+    let changing = Changing::start(Back::Status, |folders| folders.table("", "", ""));
+    let folders = &changing.folders;
+    let at = |name: &str| folders.all.path().join(name);
+    let before = rig::one("before", b"1");
+    rig::place(&folders.blue(), &before);
+    rig::wait(&changing.path, PATIENCE, "the first file", || {
+        rig::tree(&folders.red()) == before && rig::count(&folders.blue()) == 0
+    });
+    changing.reload(&between("", &at("blue-other"), &at("red-new")));
+    let (stays, crosses) = (rig::one("stays", b"2"), rig::one("crosses", b"3"));
+    rig::place(&folders.blue(), &stays);
+    rig::place(&at("blue-other"), &crosses);
+    rig::wait(&changing.path, PATIENCE, "the file of the new place", || {
+        rig::tree(&at("red-new")) == crosses && rig::count(&at("blue-other")) == 0
+    });
+    assert_eq!((rig::tree(&folders.blue()), rig::tree(&folders.red())), (stays, before));
     changing.path.end();
 }

@@ -168,7 +168,7 @@ impl Ledger {
         self.files.iter().map(|(file, known)| (*file, known))
     }
 
-    /// Files of which nothing is left to know: sent longer than `retain` ago, and done with. Those that stay under their names
+    /// Files of which nothing is left to know: sent longer than `retain` ago, and done with, or given up, and gone since. Those that stay under their names
     /// are known for as long as they are there, or they would be sent again: `is_there` says so.
     pub fn expired(&self, now: SystemTime, retain: Duration, is_there: impl Fn(&FileName) -> bool) -> Vec<Uuid> {
         let old = |known: &Known| {
@@ -177,7 +177,10 @@ impl Ledger {
         };
         let done = self.files.iter().filter(|(_, known)| known.stage == Stage::Done && old(known));
         let stays = |known: &Known| known.at.as_ref().is_some_and(|at| *at == known.name && is_there(at));
-        done.filter(|(_, known)| !stays(known)).map(|(file, _)| *file).collect()
+        let done = done.filter(|(_, known)| !stays(known));
+        let failed = self.files.iter().filter(|(_, known)| known.stage == Stage::Failed);
+        let gone = failed.filter(|(_, known)| !known.at.as_ref().is_some_and(&is_there));
+        done.chain(gone).map(|(file, _)| *file).collect()
     }
 
     /// A short journal that says the same. Files that are elsewhere than they were taken come first, and all of these before any
@@ -297,5 +300,8 @@ mod tests {
         ledger.apply(&Entry::Done { file, kept: Some(name("a")) });
         assert!(ledger.expired(later, hour, |_| true).is_empty(), "it would be sent again");
         assert_eq!(ledger.expired(later, hour, |_| false), [file]);
+        ledger.apply(&Entry::Failed { file });
+        assert!(ledger.expired(later, hour, |_| true).is_empty(), "it can be sent again");
+        assert_eq!(ledger.expired(sent_at, hour, |_| false), [file], "nobody can send it again");
     }
 }

@@ -47,13 +47,20 @@ async fn run(source: &Source, file: Uuid) -> bool {
     let mut refusals = 0;
     let mut copies = 0;
     loop {
-        let Some(known) = source.ledger().get(file).cloned() else { return true };
-        match known.stage {
-            Stage::Pending => {}
-            Stage::Sent => return settle(source, file).await,
-            Stage::Done | Stage::Failed => return true,
+        let stage = source.ledger().get(file).map(|known| known.stage);
+        match stage {
+            Some(Stage::Pending) => {}
+            Some(Stage::Sent) => return Box::pin(settle(source, file)).await,
+            Some(Stage::Done | Stage::Failed) | None => return true,
         }
-        let attempt = attempt(source, file, &known).await;
+        // Most files of a hundred thousand wait here: what they need later is made later.
+        let Ok(turn) = source.places.acquire().await else { return true };
+        if !source.is_in_force() {
+            return false;
+        }
+        let Some(known) = source.ledger().get(file).cloned() else { return true };
+        let attempt = Box::pin(attempt(source, file, &known)).await;
+        drop(turn);
         if !matches!(attempt, Attempt::Sent(_)) && !source.is_in_force() {
             return false;
         }
@@ -68,7 +75,7 @@ async fn run(source: &Source, file: Uuid) -> bool {
                 let sent = Entry::Sent { file, hash, at: SystemTime::now() };
                 if source.write(vec![sent]).await.is_ok() {
                     source.counts.sent.fetch_add(1, Relaxed);
-                    return settle(source, file).await;
+                    return Box::pin(settle(source, file)).await;
                 }
             }
             Next::Again => {}
@@ -83,8 +90,6 @@ async fn run(source: &Source, file: Uuid) -> bool {
 
 async fn attempt(source: &Source, file: Uuid, known: &Known) -> Attempt {
     let Some(at) = &known.at else { return Attempt::Changed };
-    // Held until the attempt is over.
-    let Ok(_place) = source.places.acquire().await else { return Attempt::Changed };
     let mut place = match source.pool.take().await {
         Ok(place) => place,
         Err(error) => return Attempt::Unreadable(error),
@@ -153,7 +158,11 @@ async fn settle(source: &Source, file: Uuid) -> bool {
     let mut told = String::new();
     loop {
         let Some(known) = source.ledger().get(file).cloned() else { return true };
-        let error = match put_away(source, file, &known).await {
+        // A place that keeps its originals would else be asked by all files at once.
+        let Ok(turn) = source.hands.acquire().await else { return true };
+        let put_away = put_away(source, file, &known).await;
+        drop(turn);
+        let error = match put_away {
             Ok(kept) => match source.write(vec![Entry::Done { file, kept }]).await {
                 Ok(()) => return true,
                 Err(Unwritten) => Unwritten.to_string(),

@@ -94,6 +94,8 @@ pub struct Source {
     pub bell: Notify,
     /// Places on the link.
     pub places: Arc<Semaphore>,
+    /// Originals that are put away at a time.
+    pub hands: Semaphore,
     /// Files that a sender is at work for.
     senders: Mutex<HashSet<Uuid>>,
     ledger: Mutex<Ledger>,
@@ -118,6 +120,7 @@ impl Source {
         Ok(Self {
             pool: Pool::new(rules.files.blue.place.clone()),
             places: Arc::new(Semaphore::new(rules.files.parallel as usize)),
+            hands: Semaphore::new(rules.files.parallel as usize),
             rules: RwLock::new(Arc::new(rules)),
             progress: Progress::default(),
             counts: Counts::default(),
@@ -126,7 +129,8 @@ impl Source {
             bell: Notify::new(),
             senders: Mutex::default(),
             ledger: Mutex::new(ledger),
-            scribe: Scribe::start(journal).context("cannot start the journal's thread")?,
+            scribe: Scribe::start(journal, |entries| Ledger::of(entries).entries())
+                .context("cannot start the journal's thread")?,
             notices,
         })
     }
@@ -197,12 +201,6 @@ impl Source {
         for file in files {
             self.note(Entry::Forgotten { file: *file });
         }
-    }
-
-    /// A shorter journal.
-    pub fn compact(&self) {
-        let entries = self.ledger().entries();
-        self.scribe.rewrite(entries);
     }
 
     /// Files sent since `since`, for the manifest.

@@ -16,16 +16,20 @@ use super::transfer::{Attempt, Content, Transfer};
 use crate::blue::notice::Notice;
 use crate::blue::table::Table;
 use crate::blue::tcp::AnswersSender;
-use crate::config::{After, Site};
+use crate::config::{After, Files, Site};
 use crate::files::checks::{Chain, Subject, Verdict, is_temporary};
 use crate::files::frame::{Head, Kind};
 use crate::files::manifest::{self, Sent};
-use crate::files::{Attributes, Endpoint, EndpointError, FileName, Found, Trouble, new_file, session_of};
+use crate::files::{Attributes, Connection, Endpoint, EndpointError, FileName, Found, Trouble, new_file, session_of};
 use crate::host::{Clock, TcpRuntime};
 use crate::tcp::FeedSender;
 
 /// Between two looks at least, however much changes: looking at a large folder all the time would be a core's work.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// ... and so many times as long as the last look took: listing is at most a quarter of a core's work.
+const LOOK_PAUSE_FACTOR: u32 = 3;
+/// Files that are written down and begun together: of a hundred thousand the first need not wait until the last is checked.
+const TAKEN_MAX: usize = 256;
 /// A manifest tells of files sent during so many of its periods: one that is lost costs nothing.
 const MANIFEST_PERIODS: u32 = 3;
 /// What BLUE remembers of files is cleaned up this often.
@@ -64,7 +68,8 @@ impl Watcher {
         self.resume();
         let mut place = None;
         while !stopped.load(Relaxed) {
-            self.orders();
+            self.orders().await;
+            let looks_at = Instant::now();
             let patience = match self.look(&mut place).await {
                 Ok(patience) => {
                     if self.trouble.take().is_some() {
@@ -82,8 +87,9 @@ impl Watcher {
                     self.source.rules().files.poll
                 }
             };
+            let looked_for = looks_at.elapsed();
             self.manifest().await;
-            self.wait(&mut place, patience).await;
+            self.wait(&mut place, patience, looked_for).await;
         }
     }
 
@@ -101,8 +107,9 @@ impl Watcher {
         tokio::spawn(send(Arc::clone(&self.source), file));
     }
 
-    async fn wait(&self, place: &mut Option<Box<dyn Endpoint>>, patience: Duration) {
-        tokio::time::sleep(LOOK_PAUSE).await;
+    async fn wait(&self, place: &mut Option<Connection>, patience: Duration, looked_for: Duration) {
+        let pause_max = self.source.rules().files.poll.max(LOOK_PAUSE);
+        tokio::time::sleep((looked_for * LOOK_PAUSE_FACTOR).clamp(LOOK_PAUSE, pause_max)).await;
         let changed = async {
             match place {
                 Some(place) => place.changed(patience).await,
@@ -116,11 +123,13 @@ impl Watcher {
     }
 
     /// Looks at the place once; gives how long there is nothing to do unless something changes.
-    async fn look(&mut self, place: &mut Option<Box<dyn Endpoint>>) -> Result<Duration, EndpointError> {
+    async fn look(&mut self, place: &mut Option<Connection>) -> Result<Duration, EndpointError> {
         let rules = self.source.rules();
         if !rules.files.enabled {
             return Ok(rules.files.poll);
         }
+        // A reload may have named another place.
+        drop(place.take_if(|place| !self.source.pool.leads_here(place)));
         let place = match place {
             Some(place) => place,
             None => place.insert(self.source.pool.take().await?),
@@ -131,7 +140,12 @@ impl Watcher {
         let mut taken = Vec::new();
         for (name, attributes) in settled {
             match self.is_to_be_taken(&rules, &mut **place, &name, &attributes).await {
-                Ok(true) => taken.push(Entry::Taken { file: new_file(), name, attributes }),
+                Ok(true) => {
+                    taken.push(Entry::Taken { file: new_file(), name, attributes });
+                    if taken.len() == TAKEN_MAX {
+                        self.take(std::mem::take(&mut taken)).await;
+                    }
+                }
                 Ok(false) => {}
                 Err(error) if error.trouble == Trouble::Gone => return Err(error),
                 // That of one file holds up no other.
@@ -144,13 +158,17 @@ impl Watcher {
     }
 
     async fn list(&mut self, place: &mut dyn Endpoint) -> Result<Vec<Found>, EndpointError> {
-        let (source, unusable) = (&self.source, &mut self.unusable);
-        let mut tell = |name: String| {
-            if unusable.insert(name.clone()) {
-                source.tell("name", format!("a file's name cannot cross: {name}; rename it"));
-            }
+        let mut unusable = HashSet::new();
+        let mut note = |name| {
+            unusable.insert(name);
         };
-        place.list(&mut tell).await
+        let found = place.list(&mut note).await?;
+        for name in unusable.difference(&self.unusable) {
+            self.source.tell("name", format!("a file's name cannot cross: {name}; rename it"));
+        }
+        // Only those that are still there: nobody can fill the memory with names.
+        self.unusable = unusable;
+        Ok(found)
     }
 
     /// The files that have not changed for long enough, in the order of their age.
@@ -253,22 +271,27 @@ impl Watcher {
     }
 
     /// Does what the operator has asked for.
-    fn orders(&self) {
-        let found = match orders::read(&self.source.orders) {
+    async fn orders(&self) {
+        let found = match orders::read(&self.source.orders).await {
             Ok(found) => found,
             Err(error) => return tracing::warn!("cannot read {}: {error}", self.source.orders.display()),
         };
-        for (Order::Resend(file), name) in found {
+        for (Order::Resend(file), order) in found {
             if self.source.is_at_work(file) {
                 // It is as good as done, or being sent: the next look knows.
                 continue;
             }
             let stage = self.source.ledger().get(file).map(|known| known.stage);
             if matches!(stage, Some(Stage::Done | Stage::Failed)) {
-                self.source.note(Entry::Again { file });
+                // The order stays until the journal has it.
+                if self.source.write(vec![Entry::Again { file }]).await.is_err() {
+                    continue;
+                }
                 self.start(file);
+            } else if stage.is_none() {
+                self.source.tell("resend", format!("file {file} is to be sent again, but BLUE knows it no longer"));
             }
-            if let Err(error) = std::fs::remove_file(self.source.orders.join(name)) {
+            if let Err(error) = orders::remove(order).await {
                 tracing::warn!("cannot remove an order from {}: {error}", self.source.orders.display());
             }
         }
@@ -290,7 +313,6 @@ impl Watcher {
             }
         }
         self.source.forget(&expired);
-        self.source.compact();
     }
 
     /// Tells RED which files were sent lately, if it is time to.
@@ -404,44 +426,51 @@ impl Watchers {
             running.stop();
             self.parked.insert(channel, running);
         }
+        let mut failed = None;
         for files in &site.files {
-            let Some((slot, entry)) = table.by_channel(files.channel) else { continue };
-            let known = self.running.get(&files.channel).or_else(|| self.parked.get(&files.channel));
-            let in_force = known.map_or_else(|| Arc::new(true.into()), |running| Arc::clone(&running.in_force));
-            let link = LinkSide {
-                slot,
-                lanes: self.common.lanes.clone(),
-                answers: self.common.answers.clone(),
-                open_timeout: entry.tcp.open_timeout,
-                rate: entry.rate.clone(),
-                clock: self.common.clock,
-                in_force: Arc::clone(&in_force),
-            };
-            let rules = Rules { files: files.clone(), chain: Chain::new(&files.blue)?, link };
-            if let Some(running) = self.running.get(&files.channel) {
-                running.source.set_rules(rules);
-                continue;
-            }
-            let (source, before) = match self.parked.remove(&files.channel) {
-                Some(Running { source, task, .. }) => {
-                    source.set_rules(rules);
-                    in_force.store(true, Release);
-                    (source, Some(task))
-                }
-                None => (Arc::new(Source::open(site, rules, self.common.notices.clone())?), None),
-            };
-            let watcher = Watcher {
-                source: Arc::clone(&source),
-                seen: HashMap::new(),
-                trouble: None,
-                unusable: HashSet::new(),
-                manifest_at: Instant::now(),
-                cleaned_at: Instant::now(),
-            };
-            let stopped = Arc::new(AtomicBool::new(false));
-            let task = runtime.handle().spawn(watcher.run(Arc::clone(&stopped), before));
-            self.running.insert(files.channel, Running { source, in_force, stopped, task });
+            failed = failed.or(self.watch(site, files, table, runtime).err());
         }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Watches what `files` say.
+    fn watch(&mut self, site: &Site, files: &Files, table: &Table, runtime: &TcpRuntime) -> anyhow::Result<()> {
+        let Some((slot, entry)) = table.by_channel(files.channel) else { return Ok(()) };
+        let known = self.running.get(&files.channel).or_else(|| self.parked.get(&files.channel));
+        let in_force = known.map_or_else(|| Arc::new(true.into()), |running| Arc::clone(&running.in_force));
+        let link = LinkSide {
+            slot,
+            lanes: self.common.lanes.clone(),
+            answers: self.common.answers.clone(),
+            open_timeout: entry.tcp.open_timeout,
+            rate: entry.rate.clone(),
+            clock: self.common.clock,
+            in_force: Arc::clone(&in_force),
+        };
+        let rules = Rules { files: files.clone(), chain: Chain::new(&files.blue)?, link };
+        if let Some(running) = self.running.get(&files.channel) {
+            running.source.set_rules(rules);
+            return Ok(());
+        }
+        let (source, before) = match self.parked.remove(&files.channel) {
+            Some(Running { source, task, .. }) => {
+                source.set_rules(rules);
+                in_force.store(true, Release);
+                (source, Some(task))
+            }
+            None => (Arc::new(Source::open(site, rules, self.common.notices.clone())?), None),
+        };
+        let watcher = Watcher {
+            source: Arc::clone(&source),
+            seen: HashMap::new(),
+            trouble: None,
+            unusable: HashSet::new(),
+            manifest_at: Instant::now(),
+            cleaned_at: Instant::now(),
+        };
+        let stopped = Arc::new(AtomicBool::new(false));
+        let task = runtime.handle().spawn(watcher.run(Arc::clone(&stopped), before));
+        self.running.insert(files.channel, Running { source, in_force, stopped, task });
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! BLUE's manifests; it stays in the account until it comes, or for BLUE's `retain`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
@@ -21,6 +21,9 @@ use crate::red::notice::Notice;
 const PATIENCE_PERIODS: u32 = 2;
 /// Between two looks at the account; no `manifest` is shorter.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Files that were stored long ago are forgotten this often.
+const FORGET_PERIOD: Duration = Duration::from_mins(1);
 
 /// The account of one channel.
 pub struct Account {
@@ -123,8 +126,13 @@ fn patience(files: &Files) -> Duration {
 
 /// Looks at the account of a store, for as long as there is the store.
 pub(super) async fn watch(store: Weak<Store>) {
+    let mut forgot_at = Instant::now();
     while let Some(store) = store.upgrade() {
         look(&store);
+        if forgot_at.elapsed() > FORGET_PERIOD {
+            forgot_at = Instant::now();
+            store.forget_old();
+        }
         drop(store);
         tokio::time::sleep(LOOK_PERIOD).await;
     }
@@ -166,7 +174,15 @@ mod tests {
     fn whole(number: u128) -> Whole {
         let attributes = Attributes { size_bytes: 5, ..Attributes::default() };
         let (name, temporary) = (FileName::new("a").expect("a name"), FileName::new("b").expect("a name"));
-        Whole { file: Uuid::from_u128(number), name, attributes, hash: ContentHash([7; 32]), temporary, folder: None }
+        Whole {
+            file: Uuid::from_u128(number),
+            name,
+            attributes,
+            hash: ContentHash([7; 32]),
+            temporary,
+            place: String::new(),
+            folder: None,
+        }
     }
 
     /// What is told is what a restart and `relay missing` find in the journal.
@@ -175,7 +191,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("relay-account-{}", std::process::id()));
         let path = folder.join("red.journal");
         let (journal, _) = Journal::open(&path).expect("a journal");
-        let scribe = Scribe::start(journal).expect("a thread");
+        let scribe = Scribe::start(journal, |all| all).expect("a thread");
         let mut files = files();
         let account = Account::new(&files, Vec::new());
         for number in [1, 2] {

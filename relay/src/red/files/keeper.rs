@@ -23,12 +23,11 @@ pub(super) async fn recover(store: Arc<Store>) {
         store.tell("place", format!("{error}; temporaries of the last run stay until the place is in order"));
     }
     store.set_ready();
-    let home = store.shelf().place();
     for Unfinished { whole, storing } in store.take_unfinished() {
         tracing::info!(files = %store.name, file = %whole.file, "stores {} of the last run", whole.name);
         // The last run may have been killed in a folder's rename: that is not written down before.
         let storing = storing || store.is_local();
-        tokio::spawn(keep_from(Arc::clone(&store), whole, Arc::clone(&home), storing));
+        tokio::spawn(keep(Arc::clone(&store), whole, storing));
     }
 }
 
@@ -44,19 +43,18 @@ pub(super) async fn delete_strays(store: &Store, wanted: &HashSet<FileName>) -> 
     Ok(())
 }
 
-/// Stores a file that lies in `home`, however long that takes.
-pub(super) async fn keep(store: Arc<Store>, whole: Arc<Whole>, home: Arc<Place>) {
-    keep_from(store, whole, home, false).await;
-}
-
-/// `storing`: it may have its name already.
-async fn keep_from(store: Arc<Store>, whole: Arc<Whole>, home: Arc<Place>, mut storing: bool) {
+/// Stores a file, however long that takes. `storing`: it may have its name already.
+pub(super) async fn keep(store: Arc<Store>, mut whole: Arc<Whole>, mut storing: bool) {
     let mut pause = PAUSE_MIN;
     let mut told = String::new();
     loop {
-        match store_once(&store, &whole, &mut storing).await {
+        let turn = store.turn().await;
+        // Thousands may wait for their turn: what they need later is made later.
+        let stored = Box::pin(store_once(&store, &mut whole, &mut storing)).await;
+        drop(turn);
+        match stored {
             Ok(true) => return store.conclude(&whole).await,
-            Ok(false) => return lose(&store, &whole, &home).await,
+            Ok(false) => return lose(&store, &whole),
             Err(error) => {
                 let text = error.to_string();
                 if text != told {
@@ -75,14 +73,8 @@ async fn keep_from(store: Arc<Store>, whole: Arc<Whole>, home: Arc<Place>, mut s
 }
 
 /// The temporary of a file is gone, and not because it has its name: it has to come again.
-async fn lose(store: &Store, whole: &Whole, home: &Place) {
-    const WHAT: &str = "its temporary is not in its folder any more";
-    if *home != *store.shelf().place()
-        && let Ok(mut before) = connect(home).await
-    {
-        // A reload has changed the place. Nobody else would delete it there, and it harms nobody.
-        let _ = before.delete(&whole.temporary).await;
-    }
+fn lose(store: &Store, whole: &Whole) {
+    const WHAT: &str = "its temporary is not in its folder any more, or is damaged";
     store.scribe.note(Entry::Dropped(whole.file));
     store.forget(whole.file);
     store.account.dropped(&store.scribe, whole, WHAT);
@@ -93,7 +85,14 @@ async fn lose(store: &Store, whole: &Whole, home: &Place) {
 }
 
 /// True: the file has its name. False: there is nothing left of it.
-async fn store_once(store: &Store, whole: &Whole, storing: &mut bool) -> Result<bool, EndpointError> {
+async fn store_once(store: &Store, whole: &mut Arc<Whole>, storing: &mut bool) -> Result<bool, EndpointError> {
+    if whole.place != store.shelf().place().path {
+        match bring(store, whole, *storing).await? {
+            Moved::Brought(brought) => (*whole, *storing) = (brought, false),
+            Moved::Stored => return Ok(true),
+            Moved::Lost => return Ok(false),
+        }
+    }
     let mut target = store.target.take().await?;
     let stored = if store.is_local() {
         rename(store, &mut *target, whole, storing).await
@@ -104,6 +103,62 @@ async fn store_once(store: &Store, whole: &Whole, storing: &mut bool) -> Result<
         store.target.give_back(target);
     }
     stored
+}
+
+/// What became of a file whose place is not the target's any more.
+enum Moved {
+    /// It is where the target's files lie now, and the journal knows that.
+    Brought(Arc<Whole>),
+    /// It had got its name before.
+    Stored,
+    /// There is nothing left of it.
+    Lost,
+}
+
+/// Brings a file from where it came whole to where such files lie now: its original may be gone.
+async fn bring(store: &Store, whole: &Whole, storing: bool) -> Result<Moved, EndpointError> {
+    let mut before = match connect(&Place::folder(&whole.place)).await {
+        Err(error) if error.trouble == Trouble::Missing => return Ok(Moved::Lost),
+        connected => connected?,
+    };
+    if before.stat(&whole.temporary).await?.is_none() {
+        let named = storing && before.folder_mark(&whole.temporary).await.is_ok_and(|folder| folder == whole.folder);
+        return Ok(if named { Moved::Stored } else { Moved::Lost });
+    }
+    let trouble = |why: &dyn std::fmt::Display| {
+        EndpointError::new(Trouble::Other, format!("bring {} from {}", whole.name, whole.place), why)
+    };
+    let temporary = store.temporary(whole.file.into_bytes(), &whole.name).map_err(|fault| trouble(&fault))?;
+    let mut shelf = store.shelf().take().await?;
+    shelf.create(&temporary).await?;
+    let hash = copy(&mut *before, &whole.temporary, &mut *shelf).await?;
+    if hash != whole.hash {
+        shelf.delete(&temporary).await?;
+        return Ok(Moved::Lost);
+    }
+    shelf.sync(&whole.attributes).await?;
+    let (folder, place) = (shelf.folder_mark(&temporary).await?, shelf.place().path.clone());
+    let brought = Arc::new(Whole { temporary, place, folder, ..whole.clone() });
+    store.scribe.write(vec![Entry::Whole((*brought).clone())]).await.map_err(|unwritten| trouble(&unwritten))?;
+    store.set_phase(whole.file, Phase::Whole(Arc::clone(&brought)));
+    store.shelf().give_back(shelf);
+    // It harms nobody where it was.
+    let _ = before.delete(&whole.temporary).await;
+    Ok(Moved::Brought(brought))
+}
+
+/// Writes the file `name` of `from` to what is created in `to`; gives its hash.
+async fn copy(from: &mut dyn Endpoint, name: &FileName, to: &mut dyn Endpoint) -> Result<ContentHash, EndpointError> {
+    let mut hasher = blake3::Hasher::new();
+    from.open(name, 0).await?;
+    loop {
+        let bytes = from.read(PIECE_BYTES).await?;
+        if bytes.is_empty() {
+            return Ok(hasher.finalize().into());
+        }
+        hasher.update(&bytes);
+        to.append(bytes).await?;
+    }
 }
 
 /// Gives a temporary of a folder its name.
@@ -185,13 +240,10 @@ async fn upload(
         return Ok(false);
     }
     target.create(&remote).await?;
-    spool.open(spooled, 0).await?;
-    loop {
-        let bytes = spool.read(PIECE_BYTES).await?;
-        if bytes.is_empty() {
-            break;
-        }
-        target.append(bytes).await?;
+    if copy(&mut *spool, spooled, target).await? != whole.hash {
+        spool.delete(spooled).await?;
+        target.delete(&remote).await?;
+        return Ok(false);
     }
     store.spool.give_back(spool);
     target.sync(&whole.attributes).await?;

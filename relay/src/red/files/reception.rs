@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::keeper;
 use super::state::{Entry, Whole};
-use super::store::{Standing, Store};
+use super::store::{Standing, Store, is_reserved};
 use super::writing::{Writing, Written};
 use crate::files::frame::{FrameFault, Head, Kind, Parser, Piece, Tail, head_bytes};
 use crate::files::missing::{Why, content_ranges, shown};
@@ -36,6 +36,9 @@ pub enum Unstored {
     /// Its temporary would have no possible name.
     #[error("{0}")]
     Name(#[from] NameFault),
+    /// Its name is one that the relay gives to files in the making.
+    #[error("its name is kept for files that the relay has not finished; rename it")]
+    Reserved,
     /// Not everything came: these bytes of its content, none if only its tail is missing.
     #[error("{}", never_came(.0))]
     Missing(Vec<Range<u64>>),
@@ -223,6 +226,9 @@ impl Reception {
             incoming.sink = Sink::Manifest(Vec::new());
             return Ok(());
         }
+        if is_reserved(&incoming.head.name) {
+            return Err(Unstored::Reserved);
+        }
         self.store.clean().await?;
         match self.store.enter(self.file) {
             Standing::Known => {
@@ -258,7 +264,7 @@ impl Reception {
             return self.store.manifest(text).map_err(|_| Unstored::Manifest);
         }
         let Sink::File(writing) = std::mem::replace(&mut incoming.sink, Sink::Known) else { return Ok(()) };
-        let Written { mut shelf, home, hash: found } = writing.finish().await?;
+        let Written { mut shelf, hash: found } = writing.finish().await?;
         let told = ContentHash(tail.hash);
         if found != told {
             return Err(Unstored::Hash { found, told });
@@ -267,7 +273,8 @@ impl Reception {
         let folder = shelf.folder_mark(&incoming.temporary).await?;
         let Head { name, attributes, .. } = incoming.head.clone();
         let temporary = incoming.temporary.clone();
-        let whole = Arc::new(Whole { file: self.file, name, attributes, hash: found, temporary, folder });
+        let place = shelf.place().path.clone();
+        let whole = Arc::new(Whole { file: self.file, name, attributes, hash: found, temporary, place, folder });
         self.owns = false;
         if !self.store.claim(&whole) {
             // Another session was faster: this is one more copy.
@@ -279,7 +286,7 @@ impl Reception {
             return Err(unwritten.into());
         } else {
             self.store.arrive(&whole);
-            tokio::spawn(keeper::keep(Arc::clone(&self.store), whole, home));
+            tokio::spawn(keeper::keep(Arc::clone(&self.store), whole, false));
         }
         self.store.shelf().give_back(shelf);
         Ok(())

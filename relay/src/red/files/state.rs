@@ -12,6 +12,9 @@ use crate::files::{Attributes, ContentHash, FileName};
 
 /// Files are remembered for so long after they were stored, so that copies of them are known.
 const REMEMBERED: Duration = Duration::from_hours(30 * 24);
+/// ... but no more than so many, the last ones: 40 MB of memory. A copy of an older one is a new file to RED, which finds one of
+/// its name and content in the place or stores it.
+const REMEMBERED_MAX: usize = 800_000;
 
 /// A file that has come whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +27,10 @@ pub struct Whole {
     pub attributes: Attributes,
     /// Its content's hash, which was checked.
     pub hash: ContentHash,
-    /// Where it lies until then, in the place or in the spool folder.
+    /// Where it lies until then, in the folder `place`.
     pub temporary: FileName,
+    /// The target's folder, or the spool folder, as it was then: a reload may change the target.
+    pub place: String,
     /// The folder of that, as [`Endpoint::folder_mark`](crate::files::Endpoint::folder_mark) tells it from others.
     pub folder: Option<String>,
 }
@@ -113,15 +118,18 @@ impl State {
                 Entry::GivenUp(file) => drop(absent.remove(&file)),
             }
         }
-        phases.retain(
-            |_, phase| !matches!(phase, Phase::Stored(at) if now.duration_since(*at).is_ok_and(|age| age > REMEMBERED)),
-        );
+        forget_old(&mut phases, now, REMEMBERED_MAX);
         for (file, unfinished) in &unfinished {
             phases.insert(*file, Phase::Whole(Arc::clone(&unfinished.whole)));
         }
         // What was heard while a file became whole may follow that in the journal.
         absent.retain(|file, _| !phases.contains_key(file));
         Self { phases, unfinished: unfinished.into_values().collect(), absent: absent.into_values().collect() }
+    }
+
+    /// Forgets in `phases` what a start at `now` would forget.
+    pub fn forget_old(phases: &mut HashMap<Uuid, Phase>, now: SystemTime) {
+        forget_old(phases, now, REMEMBERED_MAX);
     }
 
     /// The shortest journal that says the same.
@@ -139,6 +147,22 @@ impl State {
     }
 }
 
+fn stored_at(phase: &Phase) -> Option<SystemTime> {
+    if let Phase::Stored(at) = phase { Some(*at) } else { None }
+}
+
+/// Forgets files that were stored too long ago, and the oldest of more than `count_max`.
+fn forget_old(phases: &mut HashMap<Uuid, Phase>, now: SystemTime, count_max: usize) {
+    let is_old = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age > REMEMBERED);
+    phases.retain(|_, phase| !stored_at(phase).is_some_and(is_old));
+    let mut times: Vec<SystemTime> = phases.values().filter_map(stored_at).collect();
+    let excess = times.len().saturating_sub(count_max);
+    if excess > 0 {
+        let (_, first, _) = times.select_nth_unstable(excess);
+        phases.retain(|_, phase| stored_at(phase).is_none_or(|at| at >= *first));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +176,7 @@ mod tests {
             attributes: Attributes::default(),
             hash: ContentHash([7; 32]),
             temporary: FileName::new(".relay-9-7.part").expect("a name"),
+            place: "/srv/incoming".to_owned(),
             folder: Some("1:2".to_owned()),
         }
     }
@@ -176,6 +201,18 @@ mod tests {
         let state = State::of(entries, SystemTime::now());
         assert_eq!(state.absent, [absent(1, true), absent(5, false)]);
         assert_eq!(State::of(state.entries(), SystemTime::now()).absent, state.absent, "compacted");
+    }
+
+    #[test]
+    fn of_too_many_the_last_are_remembered() {
+        let now = SystemTime::now();
+        let stored = (0..10).map(|age| (Uuid::from_u128(age), Phase::Stored(now - Duration::from_secs(age as u64))));
+        let mut phases: HashMap<_, _> = stored.collect();
+        phases.insert(Uuid::from_u128(99), Phase::Receiving(1));
+        forget_old(&mut phases, now, 4);
+        let mut left: Vec<_> = phases.keys().map(Uuid::as_u128).collect();
+        left.sort_unstable();
+        assert_eq!(left, [0, 1, 2, 3, 99]);
     }
 
     #[test]

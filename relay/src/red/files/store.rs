@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::account::{self, Account};
@@ -39,6 +39,8 @@ pub struct Store {
     /// Where they lie before that, if the target is a server.
     pub(super) spool: Pool,
     pub(super) scribe: Scribe<Entry>,
+    /// Files that go from the spool folder to a server at a time.
+    uploads: Semaphore,
     pub(super) counts: Counts,
     /// What BLUE has sent and is not here.
     pub(super) account: Account,
@@ -84,7 +86,9 @@ impl Store {
             channel: files.channel,
             target: Pool::new(files.red.place.clone()),
             spool: Pool::new(Place::folder(&spool.to_string_lossy())),
-            scribe: Scribe::start(journal).context("cannot start the journal's thread")?,
+            scribe: Scribe::start(journal, |entries| State::of(entries, SystemTime::now()).entries())
+                .context("cannot start the journal's thread")?,
+            uploads: Semaphore::new(files.parallel as usize),
             counts: Counts::default(),
             account: Account::new(files, state.absent),
             progress: Progress::default(),
@@ -135,6 +139,17 @@ impl Store {
     /// Is the target a folder of this host?
     pub(super) fn is_local(&self) -> bool {
         self.target.place().kind == PlaceKind::Dir
+    }
+
+    /// Waits until one more file may go to the target. A server grants few connections to one user; a folder needs none.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        if self.is_local() { None } else { self.uploads.acquire().await.ok() }
+    }
+
+    /// Forgets files that were stored too long ago.
+    pub(super) fn forget_old(&self) {
+        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        State::forget_old(&mut phases, SystemTime::now());
     }
 
     /// Begins to receive a file over one more session, unless it is known.
@@ -305,6 +320,14 @@ pub(super) fn temporary(channel: u16, uuid: Uuid) -> String {
     format!(".relay-{channel}-{uuid}.part")
 }
 
+/// Could this be a temporary's name in the target, of whatever channel? No file gets it: it would be deleted as one.
+pub(super) fn is_reserved(name: &FileName) -> bool {
+    let last = std::str::from_utf8(name.last()).unwrap_or_default();
+    let inner = last.strip_prefix(".relay-").and_then(|rest| rest.strip_suffix(".part"));
+    let parts = inner.and_then(|inner| inner.split_once('-'));
+    parts.is_some_and(|(channel, uuid)| channel.parse::<u16>().is_ok() && uuid.parse::<Uuid>().is_ok())
+}
+
 /// RED's folder for the files of one channel.
 pub fn folder(state_dir: &Path, channel: u16) -> PathBuf {
     state_dir.join("files").join(channel.to_string())
@@ -318,5 +341,19 @@ pub fn journal_of(folder: &Path) -> PathBuf {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("name", &self.name).field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_temporaries_are_reserved() {
+        let is = |name: &str| is_reserved(&FileName::new(name).expect("a name"));
+        assert!(is(&temporary(9, Uuid::from_u128(7))) && is(&format!("a/{}", temporary(65535, Uuid::nil()))));
+        for name in ["a", ".relay-9-7.part", ".relay-x-00000000-0000-0000-0000-000000000007.part"] {
+            assert!(!is(name), "{name}");
+        }
     }
 }

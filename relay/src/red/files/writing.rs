@@ -1,19 +1,15 @@
 //! A temporary file that is being written, and its hash.
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 
-use crate::config::Place;
-use crate::files::{ContentHash, Endpoint, EndpointError, FileName, Pool};
+use crate::files::{Connection, ContentHash, EndpointError, FileName, Pool};
 
 /// Bytes written at a time: a lane hands over a few frames at a time, and a write is a visit to another thread.
 const WRITE_BYTES: usize = 512 << 10;
 
 /// Content on its way into a temporary file.
 pub(super) struct Writing {
-    shelf: Box<dyn Endpoint>,
-    home: Arc<Place>,
+    shelf: Connection,
     hasher: Box<blake3::Hasher>,
     /// Bytes that have come and are not written yet.
     waiting: BytesMut,
@@ -22,9 +18,7 @@ pub(super) struct Writing {
 /// Content that is written, and not yet on disk.
 pub(super) struct Written {
     /// Where it is open.
-    pub shelf: Box<dyn Endpoint>,
-    /// Which place that is: a reload may change it.
-    pub home: Arc<Place>,
+    pub shelf: Connection,
     /// Its hash.
     pub hash: ContentHash,
 }
@@ -32,10 +26,9 @@ pub(super) struct Written {
 impl Writing {
     /// Begins the file `temporary`.
     pub async fn begin(pool: &Pool, temporary: &FileName) -> Result<Self, EndpointError> {
-        let home = pool.place();
         let mut shelf = pool.take().await?;
         shelf.create(temporary).await?;
-        Ok(Self { shelf, home, hasher: Box::default(), waiting: BytesMut::new() })
+        Ok(Self { shelf, hasher: Box::default(), waiting: BytesMut::new() })
     }
 
     /// Takes more content.
@@ -54,6 +47,6 @@ impl Writing {
         if !self.waiting.is_empty() {
             self.write().await?;
         }
-        Ok(Written { shelf: self.shelf, home: self.home, hash: self.hasher.finalize().into() })
+        Ok(Written { shelf: self.shelf, hash: self.hasher.finalize().into() })
     }
 }

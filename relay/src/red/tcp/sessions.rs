@@ -194,8 +194,11 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
     };
     counters.sessions.add(1);
     let (way, end) = way(deliveries.memory());
-    let inflow = if notes_gaps { Inflow::noting_gaps } else { Inflow::new };
-    session.inflow = Some(inflow(way, rules.room_bytes));
+    session.inflow = Some(if notes_gaps {
+        Inflow::noting_gaps(way, rules.room_bytes, delivery.head.sequence)
+    } else {
+        Inflow::new(way, rules.room_bytes)
+    });
     let (stream, peer, files) = (&*entry.name, Arc::clone(&session.peer), entry.files.clone());
     deliveries.begin(Begin { stream, slot: delivery.slot, rules, id, client, peer, way: end, place, files });
     session

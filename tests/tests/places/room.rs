@@ -23,6 +23,8 @@ fn a_full_target_takes_what_it_can_and_later_the_rest() {
         assert_eq!(rig::names(&channel.source), [b"large.bin"], "{}", channel.name);
     }
     files.extend(small);
-    SERVERS.iter().for_each(|kind| scene.red.resize(*kind, 32 << 10));
+    for kind in SERVERS {
+        scene.red.resize(kind, 32 << 10);
+    }
     scene.arrives(&files);
 }

@@ -10,7 +10,7 @@ use super::rig::{self, Tree};
 use super::zone::{self, Kind, Zone};
 
 /// Much more than all of it takes on a busy machine, with pauses between attempts.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One `[[files]]` table.
 #[derive(Clone)]

@@ -92,7 +92,7 @@ struct Part {
     kind: Kind,
     // Ends before its disk goes.
     server: Server,
-    _disk: Option<Mount>,
+    disk: Option<Mount>,
 }
 
 /// Places of several kinds in one zone. They end with it.
@@ -111,7 +111,7 @@ impl Zone {
             let own = folder.join(kind.name());
             fs::create_dir_all(own.join("place")).expect("a folder");
             let disk = room_kib.map(|kib| Mount::memory(&own.join("place"), kib));
-            Part { kind, server: Server::start(kind, host, address, &own), _disk: disk }
+            Part { kind, server: Server::start(kind, host, address, &own), disk }
         };
         Self { address, folder: folder.to_owned(), parts: kinds.iter().map(|kind| part(*kind)).collect() }
     }
@@ -132,7 +132,7 @@ impl Zone {
 
     /// A kind's disk gets room for so many KiB.
     pub fn resize(&self, kind: Kind, kib: u32) {
-        self.part(kind)._disk.as_ref().expect("a disk").resize(kib);
+        self.part(kind).disk.as_ref().expect("a disk").resize(kib);
     }
 
     /// Changes the password that the relay logs in with.

@@ -15,7 +15,7 @@ use super::source::Shared;
 use super::table::Table;
 use super::tcp::Listeners;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Controlled, Lanes, UdpDrops, print_files, print_report, tx_frames};
+use crate::host::{Chatter, Controlled, FilesChatter, Lanes, UdpDrops, print_files, print_report, tx_frames};
 use crate::lane::SendingOrder;
 use crate::steer::{BlueIngress, DropEvent, DropReason, Events, SendingLink};
 use crate::tcp::Memory;
@@ -83,6 +83,8 @@ pub struct BlueHost {
     pub differs_from: Option<u64>,
     /// Limits log lines about single packets.
     pub chatter: Chatter,
+    /// Limits log lines about single files.
+    pub files_chatter: FilesChatter,
 }
 
 impl BlueHost {
@@ -100,9 +102,7 @@ impl BlueHost {
                 }
                 Notice::NotStatus { slot } => self.not_status(slot),
                 Notice::File { stream, reason, text } => {
-                    if self.chatter.admit() {
-                        tracing::warn!(files = %stream, "{text}");
-                    }
+                    self.files_chatter.warn(&stream, &text);
                     self.syslog.send(Event { stream: Some(stream), ..Event::new(Kind::File, reason, text) });
                 }
                 Notice::NewEpoch(epoch) => {

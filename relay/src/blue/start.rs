@@ -17,7 +17,8 @@ use super::tcp::{Clients, Listeners};
 use super::udp::UdpIngress;
 use crate::config::{Driver, Link, Role, Site, Unmatched};
 use crate::host::{
-    Chatter, Clock, Lanes, LinkEnd, LinkTx, XdpSending, link_key, next_epoch, quiet, raise_open_files, tx_frames,
+    Chatter, Clock, FilesChatter, Lanes, LinkEnd, LinkTx, XdpSending, link_key, next_epoch, quiet, raise_open_files,
+    tx_frames,
 };
 use crate::lane::{SendingLane, SendingOrder};
 use crate::link::socket::SocketTx;
@@ -118,6 +119,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<BlueHost> {
         overflow: std::collections::HashMap::new(),
         differs_from: None,
         chatter: Chatter::default(),
+        files_chatter: FilesChatter::default(),
     };
     host.announce_start(epoch);
     Ok(host)

@@ -32,7 +32,7 @@ pub use link_watch::{LinkWatch, SharedSeen};
 pub use mailbox::Mailbox;
 pub use open_files::raise_open_files;
 pub use quiet::quiet;
-pub use report::{Chatter, link_key, log_refused_reload, print_files, print_report};
+pub use report::{Chatter, FilesChatter, link_key, log_refused_reload, print_files, print_report};
 pub use state::{ReceiverState, StateError, next_epoch};
 pub use tcp_runtime::TcpRuntime;
 pub use udp_drops::UdpDrops;

@@ -1,5 +1,6 @@
 //! Log lines of the control thread.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -59,40 +60,61 @@ pub fn log_refused_reload(error: &anyhow::Error) {
     }
 }
 
-/// Keeps log lines about single packets readable: so many per second, and then how many were left out.
+/// Keeps log lines about single packets, sessions or files readable: so many per second, and then how many were left out.
 #[derive(Debug)]
 pub struct Chatter {
+    lines_per_second: u32,
     since: Instant,
     lines: u32,
     left_out: u64,
 }
 
-/// Lines per second: a person can still follow them.
+/// About packets and sessions: a person can still follow them.
 const LINES_PER_SECOND: u32 = 5;
+/// About the files of one channel: each is told of once, and who looks for one must find it. More are a flood that would only
+/// fill the log.
+const FILE_LINES_PER_SECOND: u32 = 100;
 
 impl Default for Chatter {
     fn default() -> Self {
-        Self { since: Instant::now(), lines: 0, left_out: 0 }
+        Self::new(LINES_PER_SECOND)
     }
 }
 
 impl Chatter {
+    fn new(lines_per_second: u32) -> Self {
+        Self { lines_per_second, since: Instant::now(), lines: 0, left_out: 0 }
+    }
+
     /// May another line be written now?
     pub fn admit(&mut self) -> bool {
         if self.since.elapsed() >= Duration::from_secs(1) {
             let left_out = std::mem::take(&mut self.left_out);
             if left_out > 0 {
-                tracing::warn!(
-                    left_out,
-                    "further lines about refused packets were left out; the counters have them all"
-                );
+                tracing::warn!(left_out, "further lines of this kind were left out; the counters have them all");
             }
             self.since = Instant::now();
             self.lines = 0;
         }
         self.lines += 1;
-        let admitted = self.lines <= LINES_PER_SECOND;
+        let admitted = self.lines <= self.lines_per_second;
         self.left_out += u64::from(!admitted);
         admitted
+    }
+}
+
+/// The same for log lines about files: trouble in one channel silences no other.
+#[derive(Debug, Default)]
+pub struct FilesChatter {
+    channels: HashMap<String, Chatter>,
+}
+
+impl FilesChatter {
+    /// Writes a line about a file of a channel, unless there are too many.
+    pub fn warn(&mut self, files: &str, text: &str) {
+        let new = || Chatter::new(FILE_LINES_PER_SECOND);
+        if self.channels.entry(files.to_owned()).or_insert_with(new).admit() {
+            tracing::warn!(%files, "{text}");
+        }
     }
 }

@@ -13,7 +13,9 @@ use super::promise;
 use super::return_link::ReturnLink;
 use super::table::Table;
 use crate::config::{self, Purpose, Role, Site};
-use crate::host::{Chatter, Clock, Controlled, Lanes, LinkWatch, SharedSeen, TcpRuntime, print_files, print_report};
+use crate::host::{
+    Chatter, Clock, Controlled, FilesChatter, Lanes, LinkWatch, SharedSeen, TcpRuntime, print_files, print_report,
+};
 use crate::lane::ReceivingOrder;
 use crate::steer::ReceivingLink;
 use crate::tcp::Memory;
@@ -68,6 +70,8 @@ pub struct RedHost {
     pub files: Files,
     /// Limits log lines about single sessions.
     pub chatter: Chatter,
+    /// Limits log lines about single files.
+    pub files_chatter: FilesChatter,
 }
 
 impl RedHost {
@@ -97,15 +101,11 @@ impl RedHost {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
                 Notice::File { stream, reason, text } => {
-                    if self.chatter.admit() {
-                        tracing::warn!(files = %stream, "{text}");
-                    }
+                    self.files_chatter.warn(&stream, &text);
                     self.syslog.send(Event { stream: Some(stream), ..Event::new(Kind::File, reason, text) });
                 }
                 Notice::FileMissing { stream, text } => {
-                    if self.chatter.admit() {
-                        tracing::warn!(files = %stream, "{text}");
-                    }
+                    self.files_chatter.warn(&stream, &text);
                     self.syslog.send(Event { stream: Some(stream), ..Event::new(Kind::FileMissing, "missing", text) });
                 }
                 Notice::FileArrived { stream, text } => {

@@ -16,8 +16,8 @@ use super::table::Table;
 use super::tcp::Deliveries;
 use crate::config::{Driver, Role, Site};
 use crate::host::{
-    Chatter, Clock, Lanes, LinkEnd, LinkPort, LinkWatch, POOL_BYTES, ReceiverState, SharedSeen, TcpRuntime,
-    XdpReceiving, link_key, open_socket_rx, quiet, raise_open_files,
+    Chatter, Clock, FilesChatter, Lanes, LinkEnd, LinkPort, LinkWatch, POOL_BYTES, ReceiverState, SharedSeen,
+    TcpRuntime, XdpReceiving, link_key, open_socket_rx, quiet, raise_open_files,
 };
 use crate::lane::{ReceivingLane, ReceivingOrder};
 use crate::link::{Claim, Receiver, ReceiverConfig};
@@ -94,6 +94,7 @@ pub fn start(path: &Path, site: Site) -> anyhow::Result<RedHost> {
         watch,
         files: super::host::Files::default(),
         chatter: Chatter::default(),
+        files_chatter: FilesChatter::default(),
     };
     host.start_files();
     host.announce_start();

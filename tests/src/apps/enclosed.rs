@@ -21,9 +21,11 @@ use crate::{Host, Log, sys};
 
 /// The user that the server knows.
 pub const USER: &str = "relay";
+/// Other names of the same user, with the same password: those of the ready site files.
+pub const ALIASES: [&str; 2] = ["blueuser", "reduser"];
 /// The user's number and group: outside of those that distributions give away.
 pub const USER_ID: u32 = 47_011;
-/// The user's password.
+/// The user's password, whatever name is used.
 pub const PASSWORD: &str = "correct horse";
 /// A server that was killed has ended long before.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -48,7 +50,27 @@ mount -t tmpfs -o size=1m,uid=47011,gid=47011 tmpfs /mnt/small
 /// A server that is enclosed. Dropping it ends it and all that it started.
 #[derive(Debug)]
 pub struct Enclosed {
+    launch: Launch,
     daemon: Daemon,
+}
+
+/// How to start it.
+#[derive(Debug)]
+struct Launch {
+    host: Host,
+    name: String,
+    folder: PathBuf,
+    script: String,
+    port: u16,
+}
+
+impl Launch {
+    fn start(&self) -> Result<Daemon> {
+        let mut server = Command::new("unshare");
+        server.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+        server.args(["sh", "-c", &format!("{MOUNTS}{}", self.script), "sh"]).arg(&self.folder);
+        Daemon::start_listening(&self.host, &self.name, server, self.port)
+    }
 }
 
 impl Enclosed {
@@ -56,10 +78,15 @@ impl Enclosed {
     /// all that it writes, and is `$1` of the script.
     pub fn start(host: &Host, name: &str, folder: &Path, script: &str, port: u16) -> Result<Self> {
         prepare(host, folder).with_context(|| format!("cannot prepare {}", folder.display()))?;
-        let mut server = Command::new("unshare");
-        server.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
-        server.args(["sh", "-c", &format!("{MOUNTS}{script}"), "sh"]).arg(folder);
-        Ok(Self { daemon: Daemon::start_listening(host, name, server, port)? })
+        let (name, script) = (name.to_owned(), script.to_owned());
+        let launch = Launch { host: host.clone(), name, folder: folder.to_owned(), script, port };
+        Ok(Self { daemon: launch.start()?, launch })
+    }
+
+    /// Starts it once more, after [`Enclosed::end_at_once`], with what it had written in its folder.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.daemon = self.launch.start()?;
+        Ok(())
     }
 
     /// Ends the server and all that it started at once, as a power failure would, and waits for that.
@@ -90,21 +117,28 @@ pub fn place(folder: &Path) -> PathBuf {
     folder.join("place")
 }
 
+/// All names of the user.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    [USER].into_iter().chain(ALIASES)
+}
+
 /// Users, and folders that belong to the one.
 fn prepare(host: &Host, folder: &Path) -> Result<()> {
     let mut openssl = Command::new("openssl");
     openssl.args(["passwd", "-6", "-stdin"]);
     let hash = host.output(openssl, &format!("{PASSWORD}\n"))?;
-    let users = format!(
-        "root:x:0:0::/root:/bin/sh\nsshd:x:102:65534::/run/sshd:/usr/sbin/nologin\n\
-         nobody:x:65534:65534::/:/usr/sbin/nologin\n{USER}:x:{USER_ID}:{USER_ID}::/mnt:/bin/sh\n"
-    );
-    fs::write(folder.join("passwd"), users)?;
+    let lines = |line: &dyn Fn(&str) -> String| names().map(line).collect::<String>();
+    let users = lines(&|name| format!("{name}:x:{USER_ID}:{USER_ID}::/mnt:/bin/sh\n"));
+    let others = "root:x:0:0::/root:/bin/sh\nsshd:x:102:65534::/run/sshd:/usr/sbin/nologin\n\
+                  nobody:x:65534:65534::/:/usr/sbin/nologin\n";
+    fs::write(folder.join("passwd"), format!("{others}{users}"))?;
     fs::write(folder.join("group"), format!("root:x:0:\nnogroup:x:65534:\n{USER}:x:{USER_ID}:\n"))?;
-    fs::write(folder.join("shadow"), format!("root:*:19000::::::\n{USER}:{}:19000::::::\n", hash.trim()))?;
+    let hashes = lines(&|name| format!("{name}:{}:19000::::::\n", hash.trim()));
+    fs::write(folder.join("shadow"), format!("root:*:19000::::::\n{hashes}"))?;
     for place in ["place", "locked"] {
         let place = folder.join(place);
-        fs::create_dir(&place)?;
+        // A test may have put a disk of its own there.
+        fs::create_dir_all(&place)?;
         chown(&place, Some(USER_ID), Some(USER_ID))?;
     }
     let locked = folder.join("locked/locked.txt");

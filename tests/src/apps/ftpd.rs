@@ -3,6 +3,7 @@
 //! `cargo xtask setup` unpacks them beside the tests' own programs, since their packages exclude each other.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,10 +14,8 @@ use crate::Host;
 
 /// Where `cargo xtask setup` puts them, under the target directory.
 const SERVERS: &str = "tools/servers/usr/sbin";
-/// The only host that the certificate is for, besides [`HOST_ADDRESS`].
+/// The only host that the certificate is for, besides the server's address.
 pub const HOST_NAME: &str = "ftp.red.test";
-/// The address that the certificate is for.
-pub const HOST_ADDRESS: &str = "127.0.0.1";
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,17 +51,23 @@ pub struct Ftpd {
 }
 
 impl Ftpd {
-    /// Serves the folders of [`super::enclosed`] on `port`, with `tls` to nobody who does not use it; all that it writes is
-    /// in `folder`.
-    pub fn start(host: &Host, folder: &Path, program: Program, tls: bool, port: u16) -> Result<Self> {
-        certify(host, folder)?;
+    /// Serves the folders of [`super::enclosed`] at an address and port, for which its certificate is; with `tls` to nobody
+    /// who does not use it. All that it writes is in `folder`.
+    pub fn start(
+        host: &Host,
+        folder: &Path,
+        program: Program,
+        tls: bool,
+        (address, port): (Ipv4Addr, u16),
+    ) -> Result<Self> {
+        certify(host, folder, address)?;
         let script = match program {
             Program::Vsftpd => {
-                let config = vsftpd_configuration(folder, tls, port);
+                let config = vsftpd_configuration(folder, tls, (address, port));
                 fs::write(folder.join("vsftpd.conf"), config).context("cannot write vsftpd.conf")?;
                 VSFTPD.to_owned()
             }
-            Program::PureFtpd => pure_ftpd_command(tls, port),
+            Program::PureFtpd => pure_ftpd_command(tls, (address, port)),
         };
         let script = script.replace("PROGRAM", &find(program)?.display().to_string());
         let server = Enclosed::start(host, program.name(), folder, &script, port)?;
@@ -83,6 +88,11 @@ impl Ftpd {
     pub fn server(&self) -> &Enclosed {
         &self.server
     }
+
+    /// The server itself, to be started again.
+    pub fn server_mut(&mut self) -> &mut Enclosed {
+        &mut self.server
+    }
 }
 
 /// The program, beside this process's own.
@@ -101,10 +111,11 @@ PROGRAM "$1/vsftpd.conf"
 exit $?
 "#;
 
-fn vsftpd_configuration(folder: &Path, tls: bool, port: u16) -> String {
+fn vsftpd_configuration(folder: &Path, tls: bool, (address, port): (Ipv4Addr, u16)) -> String {
     let yes_or_no = if tls { "YES" } else { "NO" };
     format!(
         "listen=YES\n\
+         listen_address={address}\n\
          listen_port={port}\n\
          background=NO\n\
          anonymous_enable=NO\n\
@@ -127,18 +138,18 @@ fn vsftpd_configuration(folder: &Path, tls: bool, port: u16) -> String {
 
 /// In the foreground, everybody shut in their home, users from the password file, names not looked up; files with a leading
 /// dot are shown.
-fn pure_ftpd_command(tls: bool, port: u16) -> String {
+fn pure_ftpd_command(tls: bool, (address, port): (Ipv4Addr, u16)) -> String {
     let tls = if tls { "-Y 2 -2 \"$1/both.pem\"" } else { "-Y 0" };
-    format!("exec PROGRAM -S 127.0.0.1,{port} -A -E -H -D -z -l unix -u 100 -g /run/pid {tls}\n")
+    format!("exec PROGRAM -S {address},{port} -A -E -H -D -z -l unix -u 100 -g /run/pid {tls}\n")
 }
 
 /// A key and its certificate, for nobody else to sign with.
-fn certify(host: &Host, folder: &Path) -> Result<()> {
+fn certify(host: &Host, folder: &Path, address: Ipv4Addr) -> Result<()> {
     let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "1"]);
     openssl.args(["-subj", &format!("/CN={HOST_NAME}"), "-addext", "basicConstraints=critical,CA:FALSE"]);
-    openssl.args(["-addext", &format!("subjectAltName=DNS:{HOST_NAME},IP:{HOST_ADDRESS}")]);
+    openssl.args(["-addext", &format!("subjectAltName=DNS:{HOST_NAME},IP:{address}")]);
     openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     host.output(openssl, "")?;
     let both = [fs::read(key)?, fs::read(certificate)?].concat();

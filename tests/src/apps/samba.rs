@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::enclosed::{Enclosed, PASSWORD, USER, place};
+use super::enclosed::{Enclosed, PASSWORD, names, place};
 use crate::Host;
 
-/// A running smbd, whose user is [`USER`].
+/// A running smbd, whose user is [`super::enclosed::USER`].
 #[derive(Debug)]
 pub struct Samba {
     server: Enclosed,
@@ -16,14 +16,17 @@ pub struct Samba {
 }
 
 impl Samba {
-    /// Serves the folders of [`super::enclosed`] as shares `place`, `locked` and `small` on `port`; all that it writes is in
-    /// `folder`.
+    /// Serves the folders of [`super::enclosed`] as shares `place`, `locked` and `small` on `port`, and a folder `later` of
+    /// the first as share `later`, which is not there before that folder; all that it writes is in `folder`.
     pub fn start(host: &Host, folder: &Path, port: u16) -> Result<Self> {
         let state = folder.join("state");
         fs::create_dir(&state).context("cannot make a folder")?;
         fs::write(folder.join("smb.conf"), configuration(&state, port)).context("cannot write smb.conf")?;
+        let users = names().collect::<Vec<_>>().join(" ");
         let start = format!(
-            "printf '%s\\n%s\\n' '{PASSWORD}' '{PASSWORD}' | smbpasswd -c \"$1/smb.conf\" -s -a {USER}\n\
+            "for user in {users}; do\n\
+             printf '%s\\n%s\\n' '{PASSWORD}' '{PASSWORD}' | smbpasswd -c \"$1/smb.conf\" -s -a $user\n\
+             done\n\
              exec /usr/sbin/smbd --foreground --no-process-group --debug-stdout -s \"$1/smb.conf\"\n"
         );
         let server = Enclosed::start(host, "smbd", folder, &start, port)?;
@@ -39,6 +42,11 @@ impl Samba {
     pub fn server(&self) -> &Enclosed {
         &self.server
     }
+
+    /// The server itself, to be started again.
+    pub fn server_mut(&mut self) -> &mut Enclosed {
+        &mut self.server
+    }
 }
 
 /// Links are not followed, and sockets not shown: a client of SMB cannot tell either from files.
@@ -47,8 +55,14 @@ fn configuration(state: &Path, port: u16) -> String {
         ["private dir", "lock directory", "state directory", "cache directory", "pid directory", "ncalrpc dir"]
             .map(|kind| format!("{kind} = {}\n", state.display()))
             .concat();
-    let shares: String = [("place", "no"), ("locked", "yes"), ("small", "no")]
-        .map(|(name, read_only)| format!("[{name}]\npath = /mnt/{name}\nread only = {read_only}\n"))
+    let shares = [
+        ("place", "place", "no"),
+        ("locked", "locked", "yes"),
+        ("small", "small", "no"),
+        ("later", "place/later", "no"),
+    ];
+    let shares: String = shares
+        .map(|(name, path, read_only)| format!("[{name}]\npath = /mnt/{path}\nread only = {read_only}\n"))
         .concat();
     format!(
         "[global]\n\

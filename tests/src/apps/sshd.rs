@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::enclosed::{Enclosed, USER, place};
+use super::enclosed::{Enclosed, names, place};
 use crate::Host;
 
 /// `$1` is the folder.
@@ -15,7 +15,7 @@ const START: &str = r#"cp "$1/authorized" /mnt/authorized
 exec /usr/sbin/sshd -D -e -f "$1/sshd_config"
 "#;
 
-/// A running sshd, whose user is [`USER`].
+/// A running sshd, whose user is [`super::enclosed::USER`].
 #[derive(Debug)]
 pub struct Sshd {
     server: Enclosed,
@@ -63,6 +63,11 @@ impl Sshd {
     pub fn server(&self) -> &Enclosed {
         &self.server
     }
+
+    /// The server itself, to be started again.
+    pub fn server_mut(&mut self) -> &mut Enclosed {
+        &mut self.server
+    }
 }
 
 fn configuration(folder: &Path, port: u16) -> String {
@@ -70,7 +75,7 @@ fn configuration(folder: &Path, port: u16) -> String {
         "Port {port}\n\
          HostKey {}/host_key\n\
          AuthorizedKeysFile /mnt/authorized\n\
-         AllowUsers {USER}\n\
+         AllowUsers {}\n\
          PasswordAuthentication yes\n\
          KbdInteractiveAuthentication no\n\
          UsePAM no\n\
@@ -80,7 +85,8 @@ fn configuration(folder: &Path, port: u16) -> String {
          MaxStartups 100\n\
          Subsystem sftp internal-sftp\n\
          ForceCommand internal-sftp\n",
-        folder.display()
+        folder.display(),
+        names().collect::<Vec<_>>().join(" ")
     )
 }
 

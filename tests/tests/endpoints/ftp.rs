@@ -1,12 +1,13 @@
 //! FTP and FTPS, on vsftpd and pure-ftpd.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lab::apps::Ftpd;
 use lab::apps::enclosed::{PASSWORD, USER, USER_ID};
-use lab::apps::ftpd::{HOST_ADDRESS, Program};
+use lab::apps::ftpd::Program;
 use lab::{Host, TempDir, require_root};
 use relay::config::{Place, PlaceKind};
 use relay::files::endpoint::connect;
@@ -24,7 +25,7 @@ const IMPOSSIBLE: [&[u8]; 6] =
 fn place(program: Program, tls: bool, folder: &str, server: &Ftpd, password: &Path) -> Place {
     Place {
         kind: if tls { PlaceKind::Ftps } else { PlaceKind::Ftp },
-        server: HOST_ADDRESS.to_owned(),
+        server: Ipv4Addr::LOCALHOST.to_string(),
         port: PORT,
         user: USER.to_owned(),
         password_file: Some(password.to_owned()),
@@ -65,7 +66,8 @@ fn subject(program: Program, tls: bool, server: &Arc<Ftpd>, folder: &Path) -> Su
 
 fn stage(program: Program, tls: bool) -> Stage {
     let (host, folder) = (Host::new("ftp").expect("a host"), TempDir::new().expect("a folder"));
-    let server = Ftpd::start(&host, folder.path(), program, tls, PORT).unwrap_or_else(|error| panic!("{error:#}"));
+    let server = Ftpd::start(&host, folder.path(), program, tls, (Ipv4Addr::LOCALHOST, PORT));
+    let server = server.unwrap_or_else(|error| panic!("{error:#}"));
     let server = Arc::new(server);
     let subject = subject(program, tls, &server, folder.path());
     Stage::new(host, folder, Some(Box::new(server)), subject)

@@ -239,25 +239,48 @@ async fn upload(
     if spool.stat(spooled).await?.is_none() {
         return Ok(false);
     }
-    target.create(&remote).await?;
-    if copy(&mut *spool, spooled, target).await? != whole.hash {
+    let hash = fill(&mut *spool, spooled, target, &remote, whole).await;
+    if hash.as_ref().is_ok_and(|hash| *hash != whole.hash) {
+        // Not what came: it is of no use any more.
         spool.delete(spooled).await?;
         target.delete(&remote).await?;
         return Ok(false);
     }
     store.spool.give_back(spool);
-    target.sync(&whole.attributes).await?;
+    if let Err(error) = hash {
+        return Err(discard(target, &remote, error).await);
+    }
     let written = store.scribe.write(vec![Entry::Storing(whole.file)]).await;
     written.map_err(|error| EndpointError::new(Trouble::Other, format!("store {}", whole.name), error))?;
     *storing = true;
-    let committed = commit(store, target, whole, &remote).await;
-    if committed.as_ref().is_err_and(|error| error.trouble != Trouble::Gone) {
-        *storing = false;
-        // Nobody but us knows what it is; the next attempt makes it anew.
-        let _ = target.delete(&remote).await;
+    if let Err(error) = commit(store, target, whole, &remote).await {
+        *storing = error.trouble == Trouble::Gone;
+        return Err(discard(target, &remote, error).await);
     }
-    committed?;
     unspool(store, spooled).await
+}
+
+/// Makes the temporary `remote` on the server of what is in the spool; gives its hash.
+async fn fill(
+    spool: &mut dyn Endpoint,
+    spooled: &FileName,
+    target: &mut dyn Endpoint,
+    remote: &FileName,
+    whole: &Whole,
+) -> Result<ContentHash, EndpointError> {
+    target.create(remote).await?;
+    let hash = copy(spool, spooled, target).await?;
+    target.sync(&whole.attributes).await?;
+    Ok(hash)
+}
+
+/// Deletes a temporary on the server after trouble with it, so that it takes no room from other files meanwhile: nobody but us
+/// knows what it is, and the next attempt makes it anew.
+async fn discard(target: &mut dyn Endpoint, remote: &FileName, error: EndpointError) -> EndpointError {
+    if error.trouble != Trouble::Gone {
+        let _ = target.delete(remote).await;
+    }
+    error
 }
 
 async fn unspool(store: &Store, spooled: &FileName) -> Result<bool, EndpointError> {

@@ -34,13 +34,13 @@ pub fn run(options: &Options) -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     summary.section("Lints", cargo(&clippy, options));
     licences(&mut summary, options);
-    let unit = ["test", "--workspace", "--lib", "--bins"];
+    let unit = ["test", "--workspace", "--lib", "--bins", "--no-fail-fast"];
     summary.section("Unit and property tests", cargo(&unit, options));
     if options.unprivileged {
         summary.skip("Namespace tests", "--unprivileged");
     } else {
         // One at a time: they send real traffic, and two cores carry one network at full rate, not five.
-        let namespace = ["test", "--package", "lab", "--tests", "--", "--test-threads=1"];
+        let namespace = ["test", "--package", "lab", "--tests", "--no-fail-fast", "--", "--test-threads=1"];
         summary.section("Namespace tests", cargo(&namespace, options));
         if !run::is_root() {
             summary.skip("The namespace tests that need root", "not root");

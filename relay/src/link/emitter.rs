@@ -140,6 +140,16 @@ impl<P: TxPort> Emitter<P> {
         self.pacer.as_ref().is_some_and(|pacer| pacer.takes_ns(self.staged_bytes) > BACKLOG_NS)
     }
 
+    /// Number of the next frame.
+    pub(super) fn packet_number(&self) -> u64 {
+        self.packet_number
+    }
+
+    /// Has every frame with a number below `packet_number` left?
+    pub(super) fn has_left(&self, packet_number: u64) -> bool {
+        packet_number + self.staged.len() as u64 <= self.packet_number
+    }
+
     /// Frames that may not leave yet.
     pub(super) fn waiting_frames(&self) -> usize {
         self.staged.len()

@@ -38,7 +38,7 @@ pub use pacer::{Pacer, Rate};
 pub use port::{RxPort, TxPort};
 pub use receiver::{Delivery, Receiver, ReceiverChannel, ReceiverConfig, Settled, Sink, Turn};
 pub use seen::ReceiverCounters;
-pub use sender::{PushError, Sender, SenderChannel, SenderConfig};
+pub use sender::{PushError, Sender, SenderChannel, SenderConfig, Waypoint};
 
 /// Nanoseconds on a clock that only goes forward; which one is the caller's business.
 pub type Nanos = u64;

@@ -65,6 +65,20 @@ pub enum PushError {
     Oversize,
 }
 
+/// A place in what a [`Sender`] sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waypoint {
+    /// In a block that was still open.
+    Block {
+        /// Of the channel in this slot.
+        slot: usize,
+        /// The block's number.
+        block: u32,
+    },
+    /// Before the frame with this packet number.
+    Frame(u64),
+}
+
 /// The sending end of one lane.
 ///
 /// No record that was taken is lost for lack of room in the port: at any time at least one frame is free for every open
@@ -297,6 +311,27 @@ impl<P: TxPort> Sender<P> {
     /// Has everything left?
     pub fn is_drained(&self) -> bool {
         self.open.is_empty() && self.emitter.is_empty() && !self.unannounced
+    }
+
+    /// Where a channel stands: behind every record that it was given so far.
+    pub fn waypoint(&self, slot: usize) -> Waypoint {
+        let outgoing = &self.channels[slot];
+        if outgoing.is_empty() {
+            Waypoint::Frame(self.emitter.packet_number())
+        } else {
+            Waypoint::Block { slot, block: outgoing.block }
+        }
+    }
+
+    /// Has everything before `waypoint` left, repair symbols and all? To be asked from time to time.
+    pub fn has_passed(&self, waypoint: &mut Waypoint) -> bool {
+        if let Waypoint::Block { slot, block } = *waypoint {
+            if self.channels[slot].block == block {
+                return false;
+            }
+            *waypoint = Waypoint::Frame(self.emitter.packet_number());
+        }
+        matches!(waypoint, Waypoint::Frame(number) if self.emitter.has_left(*number))
     }
 
     /// What was sent so far.

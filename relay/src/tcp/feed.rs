@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::link::{self, Nanos, PushError, TxPort};
+use crate::link::{self, Nanos, PushError, TxPort, Waypoint};
 use crate::session::{Announced, SessionId};
 use crate::telemetry::counters::SendStream;
 use crate::telemetry::reasons::SendRefused;
@@ -57,7 +57,7 @@ pub enum Piece {
     Abort,
     /// How it stands here, for the other host. Nothing comes after a final one.
     Status(Status),
-    /// Tells once everything before it is in the link: not before then may its source be forgotten.
+    /// Tells once everything before it has left, with its blocks' repair symbols: not before then may its source be forgotten.
     Reached(Option<oneshot::Sender<()>>),
     /// It is over. Nothing comes after it.
     Leave,
@@ -172,6 +172,8 @@ pub struct Feed {
     rest: Option<Fed>,
     live: FxHashMap<SessionId, Live>,
     ended: Announced<Live>,
+    /// Who waits for what has not left yet.
+    unreached: Vec<(Waypoint, oneshot::Sender<()>)>,
 }
 
 /// Both ends of a feed of a link that takes `bits_per_second`, if it has a rate.
@@ -190,6 +192,7 @@ pub fn feed(carries: Carries, bits_per_second: Option<u64>) -> std::io::Result<(
         rest: None,
         live: FxHashMap::default(),
         ended: Announced::default(),
+        unreached: Vec::new(),
     };
     let room_bytes = bits_per_second.map_or(QUEUE_BYTES_MAX, queue_bytes);
     Ok((FeedSender { queue: sender, bell, room: Arc::new(Semaphore::new(room_bytes)), room_bytes }, feed))
@@ -210,6 +213,7 @@ impl Feed {
         sender: &mut link::Sender<P>,
         stream: impl Fn(u16) -> Option<(usize, &'t SendStream)>,
     ) -> bool {
+        self.tell_reached(sender);
         let mut budget = PUMP_BYTES;
         let mut worked = false;
         while budget > 0 && sender.has_frames(FRAMES_PER_RECORD) {
@@ -259,8 +263,7 @@ impl Feed {
             return sender.push(now, sender_slot, &head, &status.to_wire()).map(|()| 0);
         }
         if let Piece::Reached(told) = &mut fed.piece {
-            // Who does not wait any more does not need to know.
-            let _ = told.take().map(|told| told.send(()));
+            self.unreached.extend(told.take().map(|told| (sender.waypoint(sender_slot), told)));
             return Ok(0);
         }
         let live = self.live.entry(fed.id).or_insert_with(|| Live::new(fed.slot));
@@ -299,6 +302,14 @@ impl Feed {
             Piece::Reached(_) | Piece::Answer(_) => {}
         }
         Ok(0)
+    }
+
+    /// Tells whoever waits for something that has left by now.
+    fn tell_reached<P: TxPort>(&mut self, sender: &link::Sender<P>) {
+        for (_, told) in self.unreached.extract_if(.., |(waypoint, _)| sender.has_passed(waypoint)) {
+            // Who does not wait any more does not need to know.
+            let _ = told.send(());
+        }
     }
 
     /// A session is only announced from now on.

@@ -7,7 +7,7 @@ use super::*;
 use crate::fec::{Encoder, Protection, RepairTable, Scheme};
 use crate::link::memory::{Faults, MemoryLink};
 use crate::link::{
-    Claim, Delivery, Receiver, ReceiverChannel, ReceiverConfig, RxPort as _, SenderChannel, SenderConfig, Settled, Sink,
+    Claim, Delivery, Rate, Receiver, ReceiverChannel, ReceiverConfig, RxPort as _, SenderChannel, SenderConfig, Settled, Sink,
 };
 use crate::wire::{Direction, FRAME_OVERHEAD, LinkKey};
 
@@ -85,6 +85,10 @@ impl Sink for Kinds {
 }
 
 fn link_sender() -> link::Sender<MemoryLink> {
+    paced_sender(1, None)
+}
+
+fn paced_sender(deadline_ns: Nanos, rate: Option<Rate>) -> link::Sender<MemoryLink> {
     let frame_bytes = usize::from(SYMBOL_BYTES) + FRAME_OVERHEAD;
     let config = SenderConfig {
         lane: 0,
@@ -93,7 +97,7 @@ fn link_sender() -> link::Sender<MemoryLink> {
         key: LinkKey::unsealed(),
         symbol_bytes: SYMBOL_BYTES,
         heartbeat_ns: BLOCK_NS,
-        rate: None,
+        rate,
     };
     let none = Protection::Share { repair: 0.0, repair_min: 0 };
     let channel = SenderChannel {
@@ -102,7 +106,7 @@ fn link_sender() -> link::Sender<MemoryLink> {
         scheme: Scheme::None,
         block_symbols: 16,
         flush_ns: 1,
-        deadline_ns: 1,
+        deadline_ns,
         repair: Arc::new(RepairTable::new(Scheme::None, none, 16).expect("possible")),
     };
     let mut sender = link::Sender::new(config, MemoryLink::new(frame_bytes, 10_000, Faults::default(), 1));
@@ -196,4 +200,28 @@ fn what_may_wait_follows_the_rate() {
     let room = |rate| feed(Carries::Everything, rate).expect("two sockets").0.room_bytes;
     let expected = [QUEUE_BYTES_MIN, 1_250_000, QUEUE_BYTES_MAX, QUEUE_BYTES_MAX];
     assert_eq!([Some(1000), Some(100_000_000), Some(u64::MAX), None].map(room), expected);
+}
+
+/// Whoever deletes what it has sent must not do so while the repair symbols of its last block are still to come.
+#[test]
+fn what_is_before_a_mark_has_left_once_its_block_is_closed_and_paced_out() {
+    const DEADLINE_NS: Nanos = 5_000_000;
+    let slow = Rate { bits_per_second: 1_000_000, burst_bytes: 1500 };
+    for (rate, behind) in [(None, false), (Some(slow), true)] {
+        let (to_lane, mut feed) = feed(Carries::Everything, None).expect("two sockets");
+        let (mut sender, counters) = (paced_sender(DEADLINE_NS, rate), SendStream::default());
+        let (told, mut reached) = oneshot::channel();
+        to_lane.try_send(0, [1; 16], Piece::Data(Bytes::from(vec![0; 4000])));
+        to_lane.try_send(0, [1; 16], Piece::Reached(Some(told)));
+        let mut has_told = |now| {
+            sender.poll(now).expect("memory");
+            while feed.pump(now, &mut sender, |_| Some((0, &counters))) {}
+            reached.try_recv().is_ok()
+        };
+        assert!(!has_told(0) && !has_told(DEADLINE_NS - 1), "the block is open");
+        assert_eq!(has_told(DEADLINE_NS), !behind);
+        // Three frames take 35 ms at this rate.
+        let later = (1..20).map(|turn| turn * DEADLINE_NS).position(&mut has_told);
+        assert_eq!(later.is_some_and(|turns| turns > 3), behind);
+    }
 }

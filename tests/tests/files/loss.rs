@@ -35,7 +35,7 @@ fn copies_make_up_for_loss_where_nobody_answers() {
     // One copy alone would bring 27 of 40; of three, all are lost for one file in 30.
     assert!(stored.len() >= FILES - 8, "{} came\n{}", stored.len(), rig::logs(&path));
     assert!(stored.iter().all(|(name, content)| files.get(name) == Some(content)), "{:?}", rig::shown(&stored));
-    assert_eq!(rig::count(&folders.blue()), 0);
+    rig::wait(&path, PATIENCE, "originals gone", || rig::count(&folders.blue()) == 0);
     path.end();
 }
 

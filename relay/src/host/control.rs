@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval_at};
 
+use super::heap::keep_freed_memory;
 use crate::telemetry::report::Occasion;
 
 /// How often notices of lanes, drop events and kernel counters are looked at: soon enough for a log, rare enough to
@@ -34,6 +35,7 @@ pub trait Controlled {
 /// Starts a host inside the control thread's runtime, and runs it until SIGTERM or SIGINT, until it
 /// is over, or until its tick fails.
 pub fn run<H: Controlled>(start: impl FnOnce() -> anyhow::Result<H>) -> anyhow::Result<()> {
+    keep_freed_memory();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the control thread's runtime")?.block_on(async {
         // Before anything else, so that a signal while starting is heeded after it and does not kill.

@@ -7,6 +7,7 @@
 mod channel;
 mod clock;
 mod control;
+mod heap;
 mod lanes;
 mod link_end;
 mod link_rx;

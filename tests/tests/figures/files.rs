@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lab::path::{Ground, Path5};
-use lab::{Loss, Options, Site, TempDir, address, require_root, usage};
+use lab::{Loss, Options, Site, TempDir, require_root, usage};
 
 use super::rig;
 
@@ -86,9 +86,7 @@ fn start(site: Site, loss: Loss) -> (Folders, Path5) {
     let table = format!("{head}{}{}", end("blue", &blue), end("red", &red));
     let options = Options { loss, return_loss: Some(Loss::None), ..Options::default() };
     let path = Ground::sealed(&options, &site.return_link("status").tables(&table)).start();
-    if rig::number("THREADED", 0) == 1 {
-        path.ground.lab.red.threaded_napi(address::RED_LINK_IF).expect("RED's link polls in a thread");
-    }
+    rig::prepare_cards(&path);
     (Folders { all, blue, red }, path)
 }
 
@@ -112,7 +110,7 @@ fn wait(path: &Path5, mut look: impl FnMut() -> bool) {
 #[ignore = "measures; see the crate's head"]
 fn large() {
     require_root!();
-    let (folders, path) = start(Site::new("xdp").scheme("raptorq").repair("2%"), Loss::None);
+    let (folders, path) = start(rig::site().scheme("raptorq").repair("2%"), Loss::None);
     place(&folders, "large", 7, LARGE_BYTES);
     let placed = Instant::now();
     wait(&path, || folders.red.join("large").exists());
@@ -163,19 +161,19 @@ fn many(what: &str, site: Site, loss: Loss) {
 #[ignore = "measures; see the crate's head"]
 fn many_without_loss() {
     require_root!();
-    many("no loss", Site::new("xdp"), Loss::None);
+    many("no loss", rig::site(), Loss::None);
 }
 
 #[test]
 #[ignore = "measures; see the crate's head"]
 fn many_random() {
     require_root!();
-    many("1% random", Site::new("xdp").protect("1%", "1e-9", 0), Loss::percent(1.0));
+    many("1% random", rig::site().protect("1%", "1e-9", 0), Loss::percent(1.0));
 }
 
 #[test]
 #[ignore = "measures; see the crate's head"]
 fn many_bursts() {
     require_root!();
-    many("bursts of 12 in 900", Site::new("xdp").protect("0.01%", "1e-9", 12), Loss::Bursts { burst: 12, period: 900 });
+    many("bursts of 12 in 900", rig::site().protect("0.01%", "1e-9", 12), Loss::Bursts { burst: 12, period: 900 });
 }

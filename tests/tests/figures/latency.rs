@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use lab::{Loss, Site, monotonic_ns, require_root};
+use lab::{Loss, monotonic_ns, require_root};
 
 use super::rig;
 
@@ -53,7 +53,7 @@ fn send_messages(mut client: &TcpStream) {
 #[ignore = "measures; see the crate's head"]
 fn latency() {
     require_root!();
-    let path = rig::start(Site::new("xdp").scheme("raptorq").repair("2%"), Loss::None, 1);
+    let path = rig::start(rig::site().scheme("raptorq").repair("2%"), Loss::None, 1);
     let listener = rig::listen(&path, 0);
     let server = std::thread::spawn(move || read_messages(&listener));
     let client = rig::connect(&path, 0);

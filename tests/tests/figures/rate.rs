@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::{Loss, RelayProcess, Site, require_root, usage};
+use lab::{Loss, RelayProcess, require_root, usage};
 
 use super::rig;
 
@@ -23,7 +23,7 @@ fn cost(relay: &RelayProcess, bytes: u64, seconds: f64) -> String {
 #[ignore = "measures; see the crate's head"]
 fn rate() {
     require_root!();
-    let path = rig::start(Site::new("xdp").scheme("raptorq").repair("2%"), Loss::None, 1);
+    let path = rig::start(rig::site().scheme("raptorq").repair("2%"), Loss::None, 1);
     let arrived = rig::check_next(rig::listen(&path, 0));
     let client = rig::connect(&path, 0);
     let sent = rig::send_for(&client, 1, Duration::from_secs(rig::number("SECONDS", 5).into()));

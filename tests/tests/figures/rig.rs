@@ -2,6 +2,7 @@
 //!
 //! | variable | default | meaning |
 //! | --- | --- | --- |
+//! | `RELAY_FIGURES_DRIVER` | `xdp` | or `socket`, for both hosts |
 //! | `RELAY_FIGURES_RATE` | `1500Mbit/s` | the link's rate where there is no return link, so that TCP does not outrun RED; `none` for no rate |
 //! | `RELAY_FIGURES_RETURN` | no return link | its mode, `status` or `full`: RED then slows the clients down, and no rate is set |
 //! | `RELAY_FIGURES_MTU` | `1500` | of the link |
@@ -49,10 +50,24 @@ pub fn start(site: Site, loss: Loss, streams: u16) -> Path5 {
         site = site.stream(stream.line("max_sessions = 4"));
     }
     let path = Ground::sealed(&options, &site).start();
-    if setting("THREADED", "0") == "1" {
-        path.ground.lab.red.threaded_napi(address::RED_LINK_IF).expect("RED's link polls in a thread");
-    }
+    prepare_cards(&path);
     path
+}
+
+/// A site with the driver that the environment asks for.
+pub fn site() -> Site {
+    Site::new(&setting("DRIVER", "xdp"))
+}
+
+/// Has RED's card on the link poll as the environment says. Real cards join what arrives; a veth does with an XDP program only.
+pub fn prepare_cards(path: &Path5) {
+    let red = &path.ground.lab.red;
+    if setting("DRIVER", "xdp") == "socket" {
+        red.gro(address::RED_LINK_IF).expect("RED's link joins what arrives");
+    }
+    if setting("THREADED", "0") == "1" {
+        red.threaded_napi(address::RED_LINK_IF).expect("RED's link polls in a thread");
+    }
 }
 
 /// What the environment made of the link, for the lines that are printed.
@@ -60,7 +75,7 @@ pub fn link() -> String {
     let mode = setting("RETURN", "");
     let paced = if mode.is_empty() { setting("RATE", "1500Mbit/s") } else { format!("return link, {mode}") };
     let threaded = if setting("THREADED", "0") == "1" { ", threaded NAPI" } else { "" };
-    format!("MTU {}, {paced}{threaded}", number("MTU", 1500))
+    format!("driver {}, MTU {}, {paced}{threaded}", setting("DRIVER", "xdp"), number("MTU", 1500))
 }
 
 /// Listens on the server for stream number `stream`, from 0.

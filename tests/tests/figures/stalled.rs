@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use lab::traffic::{ByteStream, CHUNK_BYTES};
-use lab::{Loss, Site, require_root, usage};
+use lab::{Loss, require_root, usage};
 
 use super::rig;
 
@@ -33,7 +33,7 @@ fn push(mut client: &TcpStream, stop: &AtomicBool) -> u64 {
 
 /// Bits per second of the healthy stream.
 fn healthy_rate(beside_stalled: bool) -> f64 {
-    let path = rig::start(Site::new("xdp").scheme("raptorq").repair("2%"), Loss::None, 2);
+    let path = rig::start(rig::site().scheme("raptorq").repair("2%"), Loss::None, 2);
     let healthy = rig::check_next(rig::listen(&path, 0));
     // Its connections wait in the backlog, where the kernel takes what fits a socket and nobody reads it.
     let stalled = rig::listen(&path, 1);

@@ -1,7 +1,7 @@
 //! 400 MB one way, under each kind of loss: every byte right, no session aborted.
 
 use lab::traffic::send_bytes;
-use lab::{Loss, Site, require_root};
+use lab::{Loss, require_root};
 
 use super::rig;
 
@@ -22,7 +22,7 @@ const CASES: [Case; 3] = [
 /// A run over relays of its own; gives whether it was whole.
 fn is_whole(case: &Case, number: u32) -> bool {
     let (share, residual, burst) = case.protect;
-    let path = rig::start(Site::new("xdp").protect(share, residual, burst), case.loss, 1);
+    let path = rig::start(rig::site().protect(share, residual, burst), case.loss, 1);
     let arrived = rig::check_next(rig::listen(&path, 0));
     let mut client = rig::connect(&path, 0);
     // The next run follows, whatever became of this one.

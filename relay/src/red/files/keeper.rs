@@ -228,10 +228,10 @@ async fn upload(
         .beside(&temporary(store.channel, whole.file))
         .map_err(|fault| EndpointError::new(Trouble::Name, format!("store {}", whole.name), fault))?;
     if *storing && target.stat(&remote).await?.is_none() {
-        // It was about to get its name when the server or this host went away.
-        let found = target.stat(&whole.name).await?;
+        // It was about to get its name when the server or this host went away; or the name was taken, and its temporary deleted.
+        let is_there = is_same(target, whole).await?;
         *storing = false;
-        if found.is_some_and(|found| found.size_bytes == whole.attributes.size_bytes) {
+        if is_there {
             return unspool(store, spooled).await;
         }
     }

@@ -136,7 +136,8 @@ async fn bring(store: &Store, whole: &Whole, storing: bool) -> Result<Moved, End
         shelf.delete(&temporary).await?;
         return Ok(Moved::Lost);
     }
-    shelf.sync(&whole.attributes).await?;
+    let attributes = store.shelved(&shelf, &whole.attributes);
+    shelf.sync(&attributes).await?;
     let (folder, place) = (shelf.folder_mark(&temporary).await?, shelf.place().path.clone());
     let brought = Arc::new(Whole { temporary, place, folder, ..whole.clone() });
     store.scribe.write(vec![Entry::Whole((*brought).clone())]).await.map_err(|unwritten| trouble(&unwritten))?;

@@ -269,7 +269,8 @@ impl Reception {
         if found != told {
             return Err(Unstored::Hash { found, told });
         }
-        shelf.sync(&incoming.head.attributes).await?;
+        let shelved = self.store.shelved(&shelf, &incoming.head.attributes);
+        shelf.sync(&shelved).await?;
         let folder = shelf.folder_mark(&incoming.temporary).await?;
         let Head { name, attributes, .. } = incoming.head.clone();
         let temporary = incoming.temporary.clone();

@@ -14,9 +14,13 @@ use super::account::{self, Account};
 use super::state::{Entry, Phase, State, Unfinished, Whole};
 use crate::config::{Files, Place, PlaceKind, Site};
 use crate::files::journal::Journal;
-use crate::files::{EndpointError, FileName, NameFault, Pool, Progress, Scribe};
+use crate::files::{Attributes, Connection, EndpointError, FileName, NameFault, Pool, Progress, Scribe};
+use crate::host::make_private;
 use crate::red::notice::Notice;
 use crate::session::SessionId;
+
+/// Of files in the spool: the relay's alone.
+const SPOOL_MODE: u32 = 0o600;
 
 /// What became of files since the start.
 #[derive(Debug, Default)]
@@ -75,7 +79,7 @@ impl Store {
     pub fn open(site: &Site, files: &Files) -> anyhow::Result<Self> {
         let folder = folder(&site.red.state_dir, files.channel);
         let spool = folder.join("spool");
-        std::fs::create_dir_all(&spool)
+        make_private(&spool)
             .with_context(|| format!("cannot make {}; make it possible, or set [red] `state_dir`", spool.display()))?;
         let (mut journal, entries) = Journal::open(&journal_of(&folder))?;
         let state = State::of(entries, SystemTime::now());
@@ -322,6 +326,12 @@ pub(super) fn temporary(channel: u16, uuid: Uuid) -> String {
 
 /// Could this be a temporary's name in the target, of whatever channel? No file gets it: it would be deleted as one.
 pub(super) fn is_reserved(name: &FileName) -> bool {
+
+    /// What a file gets on a shelf: in the spool a mode of its own, with which the relay can read it again, whatever its sender's.
+    pub(super) fn shelved(&self, shelf: &Connection, attributes: &Attributes) -> Attributes {
+        let mode = if self.spool.leads_here(shelf) { Some(SPOOL_MODE) } else { attributes.mode };
+        Attributes { mode, ..*attributes }
+    }
     let last = std::str::from_utf8(name.last()).unwrap_or_default();
     let inner = last.strip_prefix(".relay-").and_then(|rest| rest.strip_suffix(".part"));
     let parts = inner.and_then(|inner| inner.split_once('-'));

@@ -158,7 +158,7 @@ impl Endpoint for LocalEndpoint {
         let synced = blocking(move || {
             if let Some(mode) = attributes.mode {
                 // Not every file system has modes; the content is what counts.
-                let _ = file.set_permissions(Permissions::from_mode(mode & MODE_MASK));
+                let _ = file.set_permissions(Permissions::from_mode(mode));
             }
             if let Some(modified) = attributes.modified {
                 let _ = file.set_times(FileTimes::new().set_modified(modified));
@@ -182,9 +182,6 @@ impl Endpoint for LocalEndpoint {
         deleted.or_else(|error| if error.trouble == Trouble::Missing { Ok(()) } else { Err(error) })
     }
 }
-
-/// Permission bits that cross: not set-user-ID, set-group-ID and sticky, which would give a sender power on RED.
-const MODE_MASK: u32 = 0o777;
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(io::Error::other("the relay stops")))

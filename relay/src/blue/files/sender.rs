@@ -11,7 +11,9 @@ use super::source::Source;
 use super::transfer::{Attempt, Content, Transfer};
 use crate::config::After;
 use crate::files::frame::{Head, Kind};
-use crate::files::{ContentHash, Endpoint, EndpointError, FileName, NameFault, Trouble, Unwritten, session_of};
+use crate::files::{
+    ContentHash, Endpoint, EndpointError, FileName, NameFault, Trouble, Unwritten, Writers, session_of,
+};
 
 /// After the first attempt that failed ...
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -181,7 +183,8 @@ async fn settle(source: &Source, file: Uuid) -> bool {
     }
 }
 
-/// Deletes, moves or keeps an original; gives where it is then. One that was written to since is another file.
+/// Deletes, moves or keeps an original; gives where it is then. One that was written to since is another file; one that somebody
+/// has open for writing stays until that is clear.
 async fn put_away(source: &Source, file: Uuid, known: &Known) -> Result<Option<FileName>, EndpointError> {
     let Some(at) = &known.at else { return Ok(None) };
     let mut place = source.pool.take().await?;
@@ -213,6 +216,12 @@ async fn moved_before(
     source: &Source,
     place: &mut dyn Endpoint,
     file: Uuid,
+    // First, so that the look at the file sees what a writer that has left meanwhile has written.
+    let is_kept = at != &known.name || source.rules().files.blue.after == After::Keep;
+    if !is_kept && is_being_written(&mut *place, at).await? {
+        let what = format!("put {at} away");
+        return Err(EndpointError::new(Trouble::Other, what, "somebody has it open for writing"));
+    }
     known: &Known,
 ) -> Result<Option<FileName>, EndpointError> {
     let After::Move(folder) = &source.rules().files.blue.after else { return Ok(None) };
@@ -236,6 +245,14 @@ fn names_in(at: &FileName, folder: &str, file: Uuid) -> Result<[FileName; 2], Na
 /// Moves a file into a folder of its place; where one of its name is there already, under a name with its UUID.
 pub async fn move_to(
     place: &mut dyn Endpoint,
+/// Is somebody known to be writing a file? Not if it is gone, or may not be looked at.
+async fn is_being_written(place: &mut dyn Endpoint, at: &FileName) -> Result<bool, EndpointError> {
+    match place.writers(at).await {
+        Err(error) if matches!(error.trouble, Trouble::Missing | Trouble::Denied) => Ok(false),
+        writers => Ok(writers? == Writers::Somebody),
+    }
+}
+
     at: &FileName,
     folder: &str,
     file: Uuid,

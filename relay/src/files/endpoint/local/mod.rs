@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Attributes, Endpoint, EndpointError, Found, Trouble};
+use super::{Attributes, Endpoint, EndpointError, Found, Trouble, Writers};
 use crate::files::name::FileName;
 use folder::Root;
 use watch::Watch;
@@ -85,8 +85,8 @@ impl Endpoint for LocalEndpoint {
         }
     }
 
-    async fn is_being_written(&mut self, name: &FileName) -> Result<bool, EndpointError> {
-        self.with_root("look at", name, |root, name| lease::is_being_written(&root.read(name)?)).await
+    async fn writers(&mut self, name: &FileName) -> Result<Writers, EndpointError> {
+        self.with_root("look at", name, |root, name| lease::writers(&root.read(name)?)).await
     }
 
     async fn is_current(&mut self) -> bool {

@@ -49,10 +49,10 @@ async fn a_file_that_is_open_for_writing_is_being_written() {
     let folder = Folder::new("lease");
     let mut place = folder.place().await;
     let writer = File::create(folder.0.join("log")).expect("created");
-    assert!(place.is_being_written(&name("log")).await.expect("there"));
+    assert_eq!(place.writers(&name("log")).await.expect("there"), Writers::Somebody);
     drop(writer);
     let _reader = File::open(folder.0.join("log")).expect("there");
-    assert!(!place.is_being_written(&name("log")).await.expect("there"));
+    assert_eq!(place.writers(&name("log")).await.expect("there"), Writers::Nobody);
 }
 
 #[tokio::test]

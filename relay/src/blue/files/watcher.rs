@@ -237,7 +237,7 @@ impl Watcher {
         name: &FileName,
         attributes: &Attributes,
     ) -> Result<bool, EndpointError> {
-        let verdict = rules.chain.check(&mut Subject::new(name, *attributes, place)).await;
+        let verdict = rules.chain.check(&mut Subject::new(name, name, *attributes, place)).await;
         let why = match verdict {
             Verdict::Pass => return Ok(true),
             Verdict::Fail(why) => {

@@ -155,7 +155,7 @@ impl Endpoint for LocalEndpoint {
     async fn sync(&mut self, attributes: &Attributes) -> Result<(), EndpointError> {
         let Some((name, file)) = self.writing.take() else { return Err(nothing_created()) };
         let attributes = *attributes;
-        let synced = blocking(move || {
+        let synced = self.with_root("bring to disk", &name, move |root, name| {
             if let Some(mode) = attributes.mode {
                 // Not every file system has modes; the content is what counts.
                 let _ = file.set_permissions(Permissions::from_mode(mode));
@@ -163,9 +163,10 @@ impl Endpoint for LocalEndpoint {
             if let Some(modified) = attributes.modified {
                 let _ = file.set_times(FileTimes::new().set_modified(modified));
             }
-            file.sync_all()
+            file.sync_all()?;
+            root.sync_folder(name)
         });
-        synced.await.map_err(|error| self.failed("bring to disk", &name, &error))
+        synced.await
     }
 
     async fn commit(&mut self, from: &FileName, to: &FileName) -> Result<(), EndpointError> {

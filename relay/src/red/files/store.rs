@@ -43,6 +43,8 @@ pub struct Store {
     /// Where they lie before that, if the target is a server.
     pub(super) spool: Pool,
     pub(super) scribe: Scribe<Entry>,
+    /// Larger files are refused, bytes.
+    max_bytes: AtomicU64,
     /// Files that go from the spool folder to a server at a time.
     uploads: Semaphore,
     pub(super) counts: Counts,
@@ -92,6 +94,7 @@ impl Store {
             spool: Pool::new(Place::folder(&spool.to_string_lossy())),
             scribe: Scribe::start(journal, |entries| State::of(entries, SystemTime::now()).entries())
                 .context("cannot start the journal's thread")?,
+            max_bytes: files.red.max_bytes.into(),
             uploads: Semaphore::new(files.parallel as usize),
             counts: Counts::default(),
             account: Account::new(files, state.absent),
@@ -109,7 +112,13 @@ impl Store {
     /// Takes over what a reload has changed.
     pub fn set_files(&self, files: &Files) {
         self.target.set_place(files.red.place.clone());
+        self.max_bytes.store(files.red.max_bytes, Relaxed);
         self.account.set_times(files);
+    }
+
+    /// The largest file that is taken, bytes.
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.max_bytes.load(Relaxed)
     }
 
     /// Looks at what is left of the last run, once; receptions wait for that. From then on what is missing is told.
@@ -206,7 +215,7 @@ impl Store {
     }
 
     /// Is it here, whole?
-    fn has(&self, file: Uuid) -> bool {
+    pub(super) fn has(&self, file: Uuid) -> bool {
         let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
         phases.get(&file).is_some_and(|phase| !matches!(phase, Phase::Receiving(_)))
     }
@@ -317,6 +326,12 @@ impl Store {
     pub(super) fn shelf(&self) -> &Pool {
         if self.is_local() { &self.target } else { &self.spool }
     }
+
+    /// What a file gets on a shelf: in the spool a mode of its own, with which the relay can read it again, whatever its sender's.
+    pub(super) fn shelved(&self, shelf: &Connection, attributes: &Attributes) -> Attributes {
+        let mode = if self.spool.leads_here(shelf) { Some(SPOOL_MODE) } else { attributes.mode };
+        Attributes { mode, ..*attributes }
+    }
 }
 
 /// The last part of a temporary's name in the target, for a session's UUID or a file's. Channels may share a folder.
@@ -326,12 +341,6 @@ pub(super) fn temporary(channel: u16, uuid: Uuid) -> String {
 
 /// Could this be a temporary's name in the target, of whatever channel? No file gets it: it would be deleted as one.
 pub(super) fn is_reserved(name: &FileName) -> bool {
-
-    /// What a file gets on a shelf: in the spool a mode of its own, with which the relay can read it again, whatever its sender's.
-    pub(super) fn shelved(&self, shelf: &Connection, attributes: &Attributes) -> Attributes {
-        let mode = if self.spool.leads_here(shelf) { Some(SPOOL_MODE) } else { attributes.mode };
-        Attributes { mode, ..*attributes }
-    }
     let last = std::str::from_utf8(name.last()).unwrap_or_default();
     let inner = last.strip_prefix(".relay-").and_then(|rest| rest.strip_suffix(".part"));
     let parts = inner.and_then(|inner| inner.split_once('-'));

@@ -1,6 +1,6 @@
 //! The figures that the README quotes, measured on the five-namespace path, one file each. Not tests: nothing here asserts a
 //! timing, and they run only when asked for, one after another, with a released build. What was measured must have been
-//! right, though: a run that lost, changed or broke off anything fails.
+//! right, though: a run that lost, changed or broke off anything fails, and with files one that took too much memory.
 //!
 //! ```text
 //! cargo build --release -p relay

@@ -41,8 +41,8 @@ pub const TAIL_LEN: usize = 44;
 pub const HEAD_BYTES_MAX: usize = HEAD_LEN + NAME_BYTES_MAX;
 const FLAG_MODIFIED: u8 = 1;
 const FLAG_MODE: u8 = 2;
-/// The permission bits of chmod(2); whatever is above them is the kind of file.
-const MODE_BITS: u32 = 0o7777;
+/// Permission bits that cross: not set-user-ID, set-group-ID and sticky, which would give a sender power on RED or its servers.
+const MODE_BITS: u32 = 0o777;
 const NANOS_PER_S: u32 = 1_000_000_000;
 
 /// What a session of a files channel carries.
@@ -63,7 +63,7 @@ pub struct Head {
     pub kind: Kind,
     /// Its name under its place. A manifest's is for logs only.
     pub name: FileName,
-    /// Its size, which is the length of the content, and what else is to be preserved. Of the mode only the lowest 12 bits cross.
+    /// Its size, which is the length of the content, and what else is to be preserved. Of the mode only the lowest 9 bits cross.
     pub attributes: Attributes,
 }
 

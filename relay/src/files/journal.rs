@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::host::make_private;
+
 /// Says what the file is, so that none of another kind is taken for a damaged journal and cut.
 const FIRST_LINE: &[u8] = b"relay-journal 1\n";
 /// Digits of a line's checksum: 64 bits, so that no damage goes unnoticed in practice.
@@ -106,7 +108,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// Another process has it open, it is damaged before its last line, or the system refuses.
     pub fn open(path: &Path) -> Result<(Self, Vec<E>), JournalError> {
         let folder = folder_of(path);
-        fs::create_dir_all(folder).map_err(failed("make", folder))?;
+        make_private(folder).map_err(failed("make", folder))?;
         let lock = locked(path)?;
         if !path.try_exists().map_err(failed("look for", path))? {
             replace::<E>(path, std::iter::empty())?;

@@ -22,7 +22,7 @@ mod progress;
 mod scribe;
 
 pub use checks::Chain;
-pub use endpoint::{Attributes, Endpoint, EndpointError, Found, Trouble};
+pub use endpoint::{Attributes, Endpoint, EndpointError, Found, Trouble, Writers};
 pub use hash::ContentHash;
 pub use id::{file_of, new_file, session_of};
 pub use name::{FileName, NAME_BYTES_MAX, NameFault, PART_BYTES_MAX};

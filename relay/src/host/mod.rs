@@ -34,7 +34,7 @@ pub use mailbox::Mailbox;
 pub use open_files::raise_open_files;
 pub use quiet::quiet;
 pub use report::{Chatter, FilesChatter, link_key, log_refused_reload, print_files, print_report};
-pub use state::{ReceiverState, StateError, next_epoch};
+pub use state::{ReceiverState, StateError, make_private, next_epoch};
 pub use tcp_runtime::TcpRuntime;
 pub use udp_drops::UdpDrops;
 pub use wait::{Readiness, prepare_lane_thread, wait_until};

@@ -10,6 +10,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -120,13 +121,21 @@ fn read(path: &Path) -> Result<Option<String>, StateError> {
     }
 }
 
+/// Makes a folder for state, and those above it, where there are none: the relay's alone, whatever the umask.
+///
+/// # Errors
+/// The system refuses.
+pub fn make_private(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 fn write(path: &Path, text: &str, durable: bool) -> Result<(), StateError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |source| StateError::Io { action, path, source }
     };
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(failed("make", folder))?;
+    make_private(folder).map_err(failed("make", folder))?;
     let new = path.with_extension("new");
     let mut file = File::create(&new).map_err(failed("write", &new))?;
     file.write_all(text.as_bytes()).map_err(failed("write", &new))?;
@@ -215,5 +224,18 @@ mod tests {
         let blue = next_epoch(&folder.0, Direction::Forward).expect_err("damaged").to_string();
         assert!(blue.contains("blue.epoch is damaged"), "{blue}");
         assert!(load_receiver(&folder.0, Direction::Forward).is_err());
+    }
+
+    #[test]
+    fn folders_for_state_are_the_relays_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = Folder::new("private");
+        let path = folder.0.join("files/9");
+        for _ in 0..2 {
+            make_private(&path).expect("made, or there");
+        }
+        for made in [&path, &folder.0.join("files")] {
+            assert_eq!(fs::metadata(made).expect("there").permissions().mode() & 0o777, 0o700, "{}", made.display());
+        }
     }
 }

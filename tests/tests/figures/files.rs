@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lab::path::{Ground, Path5};
-use lab::{Loss, Options, Site, TempDir, require_root, usage};
+use lab::{Loss, Options, RelayProcess, Site, TempDir, require_root, usage};
 
 use super::rig;
 
@@ -22,6 +22,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 const LARGE_BYTES: u64 = 2_000_000_000;
 /// As many small files.
 const SMALL: u64 = 10_000;
+/// What a relay may have of memory.
+const MEMORY_BYTES_MAX: u64 = 200_000_000;
 
 /// Numbers that look random, the same for the same seed (xorshift64).
 struct Numbers(u64);
@@ -67,6 +69,13 @@ fn assert_content(path: &Path, seed: u64, bytes: u64) {
         assert!(found == chunk, "{} differs", path.display());
     });
     assert_eq!(file.read(&mut found).expect("readable"), 0, "{} is longer", path.display());
+}
+
+/// The most memory that a relay ever had, MiB, which is within what it may have.
+fn peak_mib(relay: &RelayProcess) -> u64 {
+    let peak_bytes = relay.resident_peak_kib().expect("it runs") << 10;
+    assert!(peak_bytes < MEMORY_BYTES_MAX, "{peak_bytes} bytes of memory");
+    peak_bytes >> 20
 }
 
 /// BLUE's and RED's folder.
@@ -117,14 +126,14 @@ fn large() {
     let took = placed.elapsed().saturating_sub(SETTLE);
     wait(&path, || count(&folders.blue) == 0);
     assert_content(&folders.red.join("large"), 7, LARGE_BYTES);
-    let cpu = |relay: &lab::RelayProcess| usage::cpu_time(relay.id()).expect("it runs").as_secs_f64();
+    let cpu = |relay: &RelayProcess| usage::cpu_time(relay.id()).expect("it runs").as_secs_f64();
     println!(
         "files, one of 2 GB: {:.2} Gb/s with hash, fsync and name | BLUE {:.2} CPU-s/GB, {} MiB | RED {:.2} CPU-s/GB, {} MiB",
         LARGE_BYTES as f64 * 8.0 / 1e9 / took.as_secs_f64(),
         cpu(&path.blue) * 1e9 / LARGE_BYTES as f64,
-        path.blue.resident_peak_kib().unwrap() >> 10,
+        peak_mib(&path.blue),
         cpu(&path.red) * 1e9 / LARGE_BYTES as f64,
-        path.red.resident_peak_kib().unwrap() >> 10,
+        peak_mib(&path.red),
     );
     rig::stop(path);
 }
@@ -150,8 +159,8 @@ fn many(what: &str, site: Site, loss: Loss) {
         SMALL + 1,
         took.as_secs_f64(),
         bytes as f64 / 1e9,
-        path.blue.resident_peak_kib().unwrap() >> 10,
-        path.red.resident_peak_kib().unwrap() >> 10,
+        peak_mib(&path.blue),
+        peak_mib(&path.red),
         path.ground.lab.diode.counters().unwrap().dropped,
     );
     rig::stop(path);

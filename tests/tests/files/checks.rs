@@ -1,5 +1,8 @@
 //! What a check blocks stays on BLUE's side, all of it.
 
+use std::fs::{self, FileTimes};
+use std::time::{Duration, UNIX_EPOCH};
+
 use lab::path::Ground;
 use lab::{Loss, Options, Syslog, Tap, address, require_root};
 
@@ -79,5 +82,32 @@ fn a_quarantine_that_cannot_be_made_holds_up_no_other_file() {
     files.extend(rig::one("bad", b"in the way"));
     rig::wait(&path, PATIENCE, "the file in the way", || rig::tree(&folders.red()) == files);
     rig::wait(&path, PATIENCE, "the quarantine", || rig::tree(&folders.blue()) == rig::one("bad/a.exe", b"program"));
+    path.end();
+}
+
+/// A file that waits for RED becomes another, of the same size and time.
+#[test]
+fn what_is_sent_is_what_was_checked() {
+    require_root!();
+    let folders = Folders::new();
+    fs::remove_dir(folders.red()).expect("empty");
+    let path = rig::start(&folders.table("", "quarantine = \"bad\"", ""));
+    let (text, program) = ([b'a'; 100], [&b"MZ\x90\x00"[..], &[0; 96]].concat());
+    let modified = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let put = |content: &[u8]| {
+        let (early, own) = (folders.blue().join("note.tmp"), folders.blue().join("note.txt"));
+        fs::write(&early, content).expect("written");
+        let file = fs::File::open(&early).expect("there");
+        file.set_times(FileTimes::new().set_modified(modified)).expect("set");
+        fs::rename(early, own).expect("placed");
+    };
+    put(&text);
+    rig::told(&path.blue, &["note.txt", "RED could not store it"]);
+    put(&program);
+    fs::create_dir(folders.red()).expect("possible");
+    rig::told(&path.blue, &["note.txt is blocked", "bad/note.txt"]);
+    rig::counted(&path.blue, |count| count("taken") == 1 && count("blocked") == 1 && count("sent") == 0);
+    assert_eq!(rig::tree(&folders.blue()), rig::one("bad/note.txt", &program));
+    assert_eq!(rig::count(&folders.red()), 0, "{}", rig::logs(&path));
     path.end();
 }

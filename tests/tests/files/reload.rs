@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lab::path::Path5;
+use lab::path::{Path5, relay};
 use lab::{Loss, require_root};
 
 use super::rig::{self, Back, CHANNEL, Folders, PATIENCE, SOON, Tree};
@@ -160,5 +160,26 @@ fn places_that_change_are_the_only_ones_that_count() {
         rig::tree(&at("red-new")) == crosses && rig::count(&at("blue-other")) == 0
     });
     assert_eq!((rig::tree(&folders.blue()), rig::tree(&folders.red())), (stays, before));
+    changing.path.end();
+}
+
+/// A rule that has changed since counts for what is sent again.
+#[test]
+fn a_file_that_was_kept_is_not_sent_again_against_a_new_rule() {
+    require_root!();
+    let table = |folders: &Folders, rule: &str| folders.table("", &format!("after = \"move:sent\"\n{rule}"), "");
+    let changing = Changing::start(Back::Status, |folders| table(folders, ""));
+    let (path, folders) = (&changing.path, &changing.folders);
+    let kept = folders.blue().join("sent/a.txt");
+    rig::place(&folders.blue(), &rig::one("a.txt", b"text"));
+    rig::wait(path, PATIENCE, "it is kept", || kept.exists());
+    fs::remove_file(folders.red().join("a.txt")).expect("there");
+    changing.reload(&table(folders, "exclude = [\"*.txt\"]"));
+    rig::counted(&path.blue, |count| count("sent") == 1);
+    let site_file = path.ground.site_file.display().to_string();
+    rig::command(&[&relay().display().to_string(), "resend", "--config", &site_file, "a.txt"]);
+    rig::told(&path.blue, &["a.txt is blocked", "excluded by", "it is not sent again"]);
+    rig::counted(&path.blue, |count| count("sent") == 1 && count("blocked") == 1);
+    assert!(kept.exists() && rig::count(&folders.red()) == 0, "{}", rig::logs(path));
     changing.path.end();
 }

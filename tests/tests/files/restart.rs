@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::FileTimes;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use lab::path::{Path5, is_soak};
+use lab::path::{Path5, is_soak, relay};
 use lab::{Loss, Role, Site, require_root};
 
 use super::rig::{self, Back, Folders, Random, Tree};
@@ -21,6 +22,8 @@ const MOMENT_MAX: Duration = Duration::from_secs(1);
 const CONSUME_PERIOD: Duration = Duration::from_millis(3);
 /// Files placed before each kill.
 const BATCH: u64 = 6;
+/// Characters of a UUID.
+const UUID_LEN: usize = 36;
 
 /// Takes every file out of a folder as soon as it is there.
 struct Consumer {
@@ -160,30 +163,16 @@ fn survives(case: &Case) {
         run.place(batch(&mut random, number));
         moment(&mut random, &run.folders);
         let role = if random.below(2) == 0 { Role::Blue } else { Role::Red };
-        path = kill(path, role);
+        path = rig::kill(path, role);
     }
     rig::wait(&path, PATIENCE, "everything arrives", || run.is_done());
     // Whatever one of them would send or store again comes before a file that is placed now.
-    path = kill(kill(path, Role::Blue), Role::Red);
+    path = rig::kill(rig::kill(path, Role::Blue), Role::Red);
     run.place(Tree::from([(b"last".to_vec(), b"last".to_vec())]));
     rig::wait(&path, PATIENCE, "the last file arrives", || run.is_done());
     let logs = rig::logs(&path);
     path.end();
     run.check(&logs);
-}
-
-fn kill(path: Path5, role: Role) -> Path5 {
-    let Path5 { ground, blue, red } = path;
-    match role {
-        Role::Blue => {
-            blue.kill();
-            Path5 { blue: ground.relay(role), red, ground }
-        }
-        Role::Red => {
-            red.kill();
-            Path5 { red: ground.relay(role), blue, ground }
-        }
-    }
 }
 
 /// So many kills of the 200 that the requirement asks for in all.
@@ -213,6 +202,49 @@ fn kills_lose_no_original_that_is_moved() {
 fn kills_send_nothing_that_is_kept_again() {
     require_root!();
     survives(&Case { seed: 0xfeed, kills: kills(32), after: "keep", consumed: true });
+}
+
+/// Without a return link a kill may lose a file, but never silently: what did not arrive is told, and arrives once it is sent again.
+#[test]
+fn kills_without_a_return_link_lose_nothing_that_is_not_told() {
+    require_root!();
+    let folders = Folders::new();
+    let site = Site::new("socket").link("rate = \"400Mbit/s\"");
+    let table = folders.table("manifest = \"1s\"", "after = \"move:sent\"", "");
+    let mut path = rig::ground(site, Back::No, Loss::None, &table).start();
+    let (mut random, mut files) = (Random::new(0xbeef), Tree::new());
+    for number in 0..if is_soak() { 40 } else { 5 } {
+        let batch = batch(&mut random, number);
+        rig::place(&folders.blue(), &batch);
+        files.extend(batch);
+        moment(&mut random, &folders);
+        path = rig::kill(path, if random.below(2) == 0 { Role::Blue } else { Role::Red });
+    }
+    rig::wait(&path, PATIENCE, "everything, or word of it", || {
+        resend_missing(&path);
+        rig::tree(&folders.red()) == files
+    });
+    let is_kept =
+        || rig::names(&folders.blue()).iter().filter(|name| name.starts_with(b"sent/")).count() == files.len();
+    rig::wait(&path, PATIENCE, "the originals", is_kept);
+    assert_eq!(rig::temporaries(&folders.red()), Vec::<PathBuf>::new(), "{}", rig::logs(&path));
+    path.end();
+}
+
+/// Sends again what RED tells missing, as an operator would.
+fn resend_missing(path: &Path5) {
+    let run = |name: &str, arguments: &[&str]| {
+        let site_file = path.ground.site_file.as_os_str();
+        let output = Command::new(relay()).arg(name).arg("--config").arg(site_file).args(arguments).output();
+        String::from_utf8_lossy(&output.expect("relay runs").stdout).into_owned()
+    };
+    for line in run("missing", &[]).lines() {
+        let first = line.split(' ').next().unwrap_or_default();
+        if first.len() == UUID_LEN && first.contains('-') {
+            // One that BLUE is about to send is refused, and asked for again with the next look.
+            run("resend", &[first]);
+        }
+    }
 }
 
 /// BLUE is killed after RED has confirmed a file and before the original is gone; with two lines less in its journal also before

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lab::path::{Ground, Path5};
-use lab::{Loss, Options, RelayProcess, Site, Syslog, TempDir};
+use lab::path::{Ground, Path5, relay};
+use lab::{Loss, Options, RelayProcess, Role, Site, Syslog, TempDir};
 
 /// The channel of the files.
 pub const CHANNEL: u16 = 9;
@@ -129,6 +131,29 @@ pub fn site() -> Site {
 /// Both relays at work with a return link and one `[[files]]` table, on a link without loss.
 pub fn start(table: &str) -> Path5 {
     ground(site(), Back::Status, Loss::None, table).start()
+}
+
+/// A program in `folder` that runs the relay by another command, such as `setpriv` or `env` with their arguments.
+pub fn program(folder: &Path, by: &str) -> PathBuf {
+    let program = folder.join("relay-so");
+    std::fs::write(&program, format!("#!/bin/sh\nexec {by} {} \"$@\"\n", relay().display())).expect("written");
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("possible");
+    program
+}
+
+/// Kills one relay and starts it again.
+pub fn kill(path: Path5, role: Role) -> Path5 {
+    let Path5 { ground, blue, red } = path;
+    match role {
+        Role::Blue => {
+            blue.kill();
+            Path5 { blue: ground.relay(role), red, ground }
+        }
+        Role::Red => {
+            red.kill();
+            Path5 { red: ground.relay(role), blue, ground }
+        }
+    }
 }
 
 /// Both logs.

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
 
-use lab::path::is_soak;
-use lab::require_root;
+use lab::path::{Path5, is_soak};
+use lab::{Loss, RelayProcess, Role, require_root};
 
-use super::rig::{self, Folders, PATIENCE, Random, Tree};
+use super::rig::{self, Back, Folders, PATIENCE, Random, Tree};
 
 /// The settle time of these tests ...
 const SETTLE: &str = "settle = \"700ms\"";
@@ -51,6 +52,30 @@ fn a_file_held_open_for_writing_is_taken_when_it_is_closed() {
     rig::arrives(path, &folders, &files);
 }
 
+/// As a service without `CAP_LEASE`, which the kernel does not tell of other users' files.
+#[test]
+fn a_place_whose_writers_are_not_told_is_told_once() {
+    require_root!();
+    let folders = Folders::new();
+    let ground = rig::ground(rig::site(), Back::Status, Loss::None, &folders.table("", "", ""));
+    let program = rig::program(ground.folder.path(), "setpriv --bounding-set=-lease");
+    let red = ground.relay(Role::Red);
+    let blue = RelayProcess::start(&program, Role::Blue, &ground.lab.blue, &ground.site_file).expect("a relay");
+    let path = Path5 { ground, blue, red };
+    let mut files = Tree::new();
+    for name in ["first", "second"] {
+        let (early, own) = (folders.blue().join("early.tmp"), folders.blue().join(name));
+        fs::write(&early, name).expect("written");
+        chown(&early, Some(65534), None).expect("possible");
+        fs::rename(&early, &own).expect("there");
+        files.extend(rig::one(name, name.as_bytes()));
+        rig::wait(&path, PATIENCE, name, || rig::tree(&folders.red()) == files && !own.exists());
+    }
+    let told = path.blue.log().text().matches("the relay has no CAP_LEASE").count();
+    assert_eq!(told, 1, "{}", rig::logs(&path));
+    rig::arrives(path, &folders, &files);
+}
+
 #[test]
 fn temporary_names_wait_for_their_own() {
     require_root!();
@@ -70,7 +95,7 @@ fn temporary_names_wait_for_their_own() {
 }
 
 /// Two files, one after the other: whatever was placed before has settled when the second arrives.
-fn others(path: &lab::path::Path5, folders: &Folders) -> Tree {
+fn others(path: &Path5, folders: &Folders) -> Tree {
     let mut files = Tree::new();
     for name in ["first", "second"] {
         let other = rig::one(name, name.as_bytes());

@@ -54,7 +54,7 @@ fn what_a_file_is_crosses_with_it() {
     let before_1970 = UNIX_EPOCH - Duration::new(86_400, 250_000_000);
     let set = [
         ("empty", 0o600, UNIX_EPOCH + Duration::from_secs(1)),
-        ("script", 0o755, UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789)),
+        ("script", 0o6755, UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789)),
         (&*deep, 0o444, before_1970),
     ];
     let mut files = Tree::new();
@@ -73,8 +73,28 @@ fn what_a_file_is_crosses_with_it() {
     rig::wait(&path, PATIENCE, "the files", || rig::tree(&folders.red()) == files);
     for (name, mode, modified) in set {
         let found = fs::metadata(folders.red().join(name)).expect("there");
-        assert_eq!(found.mode() & 0o7777, mode, "{name}");
+        // Without set-user-ID and set-group-ID.
+        assert_eq!(found.mode() & 0o7777, mode & 0o777, "{name}");
         assert_eq!(found.modified().expect("known"), modified, "{name}");
+    }
+    rig::arrives(path, &folders, &files);
+}
+
+#[test]
+fn how_far_a_file_has_come_is_told_while_it_is_on_its_way() {
+    require_root!();
+    let folders = Folders::new();
+    let path = rig::start(&folders.table("rate = \"20Mbit/s\"", "", ""));
+    let files = rig::one("large.bin", &rig::noise(5, 4 << 20));
+    rig::place(&folders.blue(), &files);
+    for (role, relay) in [("blue", &path.blue), ("red", &path.red)] {
+        let line = format!("progress role={role} files=reports file=\"large.bin\" done=");
+        rig::wait(&path, PATIENCE, role, || {
+            let from = relay.log().len();
+            relay.signal(libc::SIGUSR1).expect("it runs");
+            let told = relay.wait_for_line(from, Duration::from_millis(150), |told| told.contains(&line));
+            told.is_ok_and(|told| told.ends_with(&format!(" of={}", 4 << 20)))
+        });
     }
     rig::arrives(path, &folders, &files);
 }

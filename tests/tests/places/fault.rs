@@ -53,6 +53,23 @@ fn a_wrong_password_is_told_and_a_corrected_one_taken() {
     assert!(!logs.contains("horse"), "a password in a log:\n{logs}");
 }
 
+/// Libraries that log what they send and get are asked to by name; else they are silent.
+#[test]
+fn a_log_of_everything_has_no_password() {
+    require_root!();
+    let scene = Stage::new(&both_ways()).start("");
+    let everything = "env RELAY_LOG=trace,russh=trace,smb2=trace,suppaftp=trace";
+    let program = rig::program(scene.path.ground.folder.path(), everything);
+    let scene = scene.restart_as(&program);
+    let files = rig::one("a.bin", b"content");
+    scene.place(&files);
+    let logs = scene.arrives(&files);
+    for library in ["suppaftp", "smb2", "russh"] {
+        assert!(logs.contains(&format!("TRACE {library}")) || logs.contains(&format!("DEBUG {library}")), "{library}");
+    }
+    assert!(!logs.contains(PASSWORD), "a password in a log");
+}
+
 #[test]
 fn a_folder_that_is_made_later_is_taken() {
     require_root!();

@@ -1,13 +1,18 @@
-//! Servers that are killed in the middle of a file, and started again.
+//! Servers, and relays that store on servers, that are killed and started again.
 
-use lab::require_root;
+use std::time::Duration;
 
-use super::rig;
-use super::scene::{PATIENCE, Stage};
-use super::zone::{Kind, SERVERS};
+use lab::path::is_soak;
+use lab::{Role, require_root};
+
+use super::rig::{self, Random, Tree};
+use super::scene::{PATIENCE, Scene, Stage};
+use super::zone::{self, Kind, SERVERS};
 
 /// Enough that a server can be killed while it has a part of it only.
 const LARGE_BYTES: usize = 48 << 20;
+/// Files placed before each kill.
+const BATCH: u64 = 4;
 
 #[test]
 fn reds_server_killed_during_an_upload_has_the_file_once_it_is_back() {
@@ -52,4 +57,51 @@ fn blues_server_killed_during_a_read_gives_the_file_once_it_is_back() {
         rig::wait(&scene.path, PATIENCE, &channel.name, || rig::count(&channel.source) == 0);
     }
     scene.arrives(&files);
+}
+
+/// A RED that is killed while files wait for their names finds others under these, of the same sizes.
+#[test]
+fn anothers_file_of_the_same_size_does_not_count_as_stored() {
+    require_root!();
+    let scene = Stage::new(&SERVERS.map(|kind| (Kind::Dir, kind))).start("");
+    let (ours, theirs) = (rig::one("a.bin", b"ours!!"), rig::one("a.bin", b"theirs"));
+    for channel in &scene.channels {
+        zone::place(&channel.target, &theirs);
+        channel.place(&ours);
+    }
+    let waits = |scene: &Scene| {
+        for channel in &scene.channels {
+            scene.told_of(&scene.path.red, channel, &["a.bin is here and waits to be stored".to_owned()]);
+            assert!(rig::tree(&channel.target) == theirs && rig::tree(&channel.source) == ours, "{}", channel.name);
+        }
+    };
+    waits(&scene);
+    let scene = scene.kill(Role::Red);
+    waits(&scene);
+    for channel in &scene.channels {
+        std::fs::remove_file(channel.target.join("a.bin")).expect("there");
+    }
+    scene.arrives(&ours);
+}
+
+/// Kills of either relay at any moment, with files on their way to servers.
+#[test]
+fn kills_of_relays_lose_nothing_on_its_way_to_a_server() {
+    require_root!();
+    let mut scene = Stage::new(&[Kind::Sftp, Kind::Ftp].map(|kind| (Kind::Dir, kind))).start("");
+    let mut random = Random::new(0xd1ce);
+    let mut files = Tree::new();
+    for number in 0..if is_soak() { 40 } else { 6 } {
+        let batch = (0..BATCH).map(|file| {
+            let bytes = random.below(if file == 0 { 8 << 20 } else { 100_000 }) as usize;
+            (format!("{number}-{file}.bin").into_bytes(), random.bytes(bytes))
+        });
+        let batch: Tree = batch.collect();
+        scene.place(&batch);
+        files.extend(batch);
+        // Some moment of their way.
+        std::thread::sleep(Duration::from_millis(random.below(900)));
+        scene = scene.kill(if random.below(3) == 0 { Role::Blue } else { Role::Red });
+    }
+    scene.arrives_uncounted(&files);
 }

@@ -1,10 +1,10 @@
 //! Both zones with their servers, and relays with one channel for each pair of places.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lab::path::{Ground, Path5, key_file};
-use lab::{Lab, Loss, Options, RelayProcess, Site, Stopped, TempDir, address};
+use lab::{Lab, Loss, Options, RelayProcess, Role, Site, Stopped, TempDir, address};
 
 use super::rig::{self, Tree};
 use super::zone::{self, Kind, Zone};
@@ -150,6 +150,22 @@ impl Scene {
         found.unwrap_or_else(|error| panic!("{}: {words:?}: {error:#}\n{}", channel.name, rig::logs(&self.path)));
     }
 
+    /// Kills one relay and starts it again.
+    pub fn kill(self, role: Role) -> Self {
+        Self { path: rig::kill(self.path, role), ..self }
+    }
+
+    /// Kills both relays and starts them again by another program.
+    pub fn restart_as(self, program: &Path) -> Self {
+        let Path5 { ground, blue, red } = self.path;
+        blue.kill();
+        red.kill();
+        let start = |role, host| RelayProcess::start(program, role, host, &ground.site_file).expect("a relay");
+        let red = start(Role::Red, &ground.lab.red);
+        let blue = start(Role::Blue, &ground.lab.blue);
+        Self { path: Path5 { ground, blue, red }, ..self }
+    }
+
     /// Waits for what lasts for moments only.
     pub fn catch(&self, channel: &Channel, mut look: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
@@ -162,6 +178,16 @@ impl Scene {
     /// Waits until everything is at the end of each channel, and no original is left; then ends it all. What arrived is as it was
     /// sent, once, and no temporary is left. Gives both logs.
     pub fn arrives(self, files: &Tree) -> String {
+        let channels = self.channels.clone();
+        let (red, logs) = self.arrives_uncounted(files);
+        for channel in channels {
+            assert_eq!(stored(&red, &channel.name), Some(files.len() as u64), "{}\n{logs}", channel.name);
+        }
+        logs
+    }
+
+    /// The same where a RED that was killed has taken its count with it. Gives RED's last words and both logs.
+    pub fn arrives_uncounted(self, files: &Tree) -> (Stopped, String) {
         let deadline = Instant::now() + PATIENCE;
         for channel in &self.channels {
             let what = format!("all files of {}", channel.name);
@@ -175,10 +201,8 @@ impl Scene {
             let found = rig::tree(&channel.target);
             assert!(&found == files, "{}: contents differ: {:?}\n{logs}", channel.name, rig::shown(&found));
             assert_eq!(rig::temporaries(&channel.target), Vec::<PathBuf>::new(), "{}\n{logs}", channel.name);
-            let counted = stored(&red, &channel.name);
-            assert_eq!(counted, Some(files.len() as u64), "{}\n{logs}", channel.name);
         }
-        logs
+        (red, logs)
     }
 }
 

@@ -13,6 +13,7 @@
 //! is killed, it goes on with the same UUID, by which RED knows what it has already.
 
 mod ledger;
+mod manifests;
 mod orders;
 mod sender;
 mod source;

@@ -10,8 +10,11 @@ use super::ledger::{Entry, Known, Stage};
 use super::source::Source;
 use super::transfer::{Attempt, Content, Transfer};
 use crate::config::After;
+use crate::files::checks::{Subject, Verdict};
 use crate::files::frame::{Head, Kind};
-use crate::files::{ContentHash, Endpoint, EndpointError, FileName, NameFault, Trouble, Unwritten, session_of};
+use crate::files::{
+    ContentHash, Endpoint, EndpointError, FileName, NameFault, Trouble, Unwritten, Writers, session_of,
+};
 
 /// After the first attempt that failed ...
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -99,15 +102,23 @@ async fn attempt(source: &Source, file: Uuid, known: &Known) -> Attempt {
         Ok(_) => return Attempt::Changed,
         Err(error) => return Attempt::Unreadable(error),
     };
-    if let Err(error) = place.open(at, 0).await {
-        return Attempt::Unreadable(error);
+    let rules = source.rules();
+    // It was checked when it was found. It may have waited for long, or be sent again: what counts is what it is now.
+    let mut subject = Subject::new(&known.name, at, now, &mut *place);
+    match rules.chain.check(&mut subject).await {
+        Verdict::Pass => {}
+        Verdict::Block(why) => return Attempt::Blocked(why),
+        Verdict::Fail(why) => return Attempt::Unchecked(why),
     }
+    let (first, rest) = match subject.into_content().await {
+        Ok(content) => content,
+        Err(error) => return Attempt::Unreadable(error),
+    };
     let head = Head { file: file.into_bytes(), kind: Kind::File, name: known.name.clone(), attributes: now };
     let active = source.progress.begin(&known.name, now.size_bytes);
     let session = session_of(file, source.next_attempt());
-    let rules = source.rules();
     let transfer = Transfer { link: &rules.link, session, head, active };
-    let attempt = transfer.run(Content::File(&mut *place, at)).await;
+    let attempt = transfer.run(Content::File { place: &mut *place, at, first, rest }).await;
     if matches!(attempt, Attempt::Sent(_)) {
         source.pool.give_back(place);
     }
@@ -118,11 +129,22 @@ async fn judge(source: &Source, file: Uuid, known: &Known, attempt: Attempt, ref
     let shown = format!("file {file} {}", known.name);
     match attempt {
         Attempt::Sent(hash) => return Next::Finish(hash),
-        Attempt::Changed => {
-            tracing::info!(files = %source.rules().files.name, "{shown} has changed or is gone: it is looked at anew");
-            source.forget(&[file]);
-            source.bell.notify_one();
+        Attempt::Changed => return look_anew(source, file, &format!("{shown} has changed or is gone")),
+        // The watcher blocks it, in the one way that there is.
+        Attempt::Blocked(why) if known.at.as_ref() == Some(&known.name) => {
+            return look_anew(source, file, &format!("{shown} does not pass any more: {why}"));
+        }
+        Attempt::Blocked(why) => {
+            source.counts.blocked.fetch_add(1, Relaxed);
+            source.tell(
+                "file_blocked",
+                format!("{shown} is blocked: {why}; it is not sent again and stays where it is kept"),
+            );
+            let _ = source.write(vec![Entry::Done { file, kept: known.at.clone() }]).await;
             return Next::Leave;
+        }
+        Attempt::Unchecked(why) => {
+            source.tell("file_unreadable", format!("{shown} cannot be checked: {why}; it is tried again"));
         }
         Attempt::Refused => {
             *refusals += 1;
@@ -149,6 +171,14 @@ async fn judge(source: &Source, file: Uuid, known: &Known, attempt: Attempt, ref
         Attempt::Unreadable(error) => source.tell("file_unreadable", format!("{shown}: {error}; it is tried again")),
     }
     Next::Again
+}
+
+/// Forgets a file, so that the watcher finds it as a new one, if it is still there.
+fn look_anew(source: &Source, file: Uuid, why: &str) -> Next {
+    tracing::info!(files = %source.rules().files.name, "{why}: it is looked at anew");
+    source.forget(&[file]);
+    source.bell.notify_one();
+    Next::Leave
 }
 
 /// Does with the original of a file that has crossed what is to be done, until it is done. False: the channel is not in force
@@ -181,10 +211,17 @@ async fn settle(source: &Source, file: Uuid) -> bool {
     }
 }
 
-/// Deletes, moves or keeps an original; gives where it is then. One that was written to since is another file.
+/// Deletes, moves or keeps an original; gives where it is then. One that was written to since is another file; one that somebody
+/// has open for writing stays until that is clear.
 async fn put_away(source: &Source, file: Uuid, known: &Known) -> Result<Option<FileName>, EndpointError> {
     let Some(at) = &known.at else { return Ok(None) };
     let mut place = source.pool.take().await?;
+    // First, so that the look at the file sees what a writer that has left meanwhile has written.
+    let is_kept = at != &known.name || source.rules().files.blue.after == After::Keep;
+    if !is_kept && is_being_written(&mut *place, at).await? {
+        let what = format!("put {at} away");
+        return Err(EndpointError::new(Trouble::Other, what, "somebody has it open for writing"));
+    }
     let there = place.stat(at).await?;
     let kept = if there.is_none() && at == &known.name {
         // Deleted, or moved, before this host was killed.
@@ -206,6 +243,14 @@ async fn put_away(source: &Source, file: Uuid, known: &Known) -> Result<Option<F
     };
     source.pool.give_back(place);
     Ok(kept)
+}
+
+/// Is somebody known to be writing a file? Not if it is gone, or may not be looked at.
+async fn is_being_written(place: &mut dyn Endpoint, at: &FileName) -> Result<bool, EndpointError> {
+    match place.writers(at).await {
+        Err(error) if matches!(error.trouble, Trouble::Missing | Trouble::Denied) => Ok(false),
+        writers => Ok(writers? == Writers::Somebody),
+    }
 }
 
 /// Where a file is that this host may have moved when it was killed.

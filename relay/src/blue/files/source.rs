@@ -17,7 +17,7 @@ use crate::blue::tcp::AnswersSender;
 use crate::config::{Files, Site};
 use crate::files::journal::Journal;
 use crate::files::{Chain, Pool, Progress, Scribe, Unwritten};
-use crate::host::Clock;
+use crate::host::{Clock, make_private};
 use crate::session::{SessionId, SharedRate};
 use crate::tcp::FeedSender;
 
@@ -111,7 +111,7 @@ impl Source {
     pub fn open(site: &Site, rules: Rules, notices: crossbeam_channel::Sender<Notice>) -> anyhow::Result<Self> {
         let folder = folder(&site.blue.state_dir, rules.files.channel);
         let orders = folder.join(ORDERS);
-        std::fs::create_dir_all(&orders).with_context(|| {
+        make_private(&orders).with_context(|| {
             format!("cannot make {}; make it possible, or set [blue] `state_dir`", orders.display())
         })?;
         let (mut journal, entries) = Journal::open(&journal_of(&folder))?;

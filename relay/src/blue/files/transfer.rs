@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::source::LinkSide;
+use crate::files::checks::Rest;
 use crate::files::frame::{Head, Tail};
 use crate::files::{Active, ContentHash, Endpoint, EndpointError, FileName};
 use crate::session::SessionId;
@@ -28,6 +29,10 @@ pub enum Attempt {
     Unanswered,
     /// The file is not as it was when it was taken.
     Changed,
+    /// A check says no: why.
+    Blocked(String),
+    /// A check cannot tell: why.
+    Unchecked(String),
     /// The file cannot be read.
     Unreadable(EndpointError),
 }
@@ -43,8 +48,17 @@ impl From<Broken> for Attempt {
 
 /// Where the content is.
 pub enum Content<'a> {
-    /// In a place, under a name.
-    File(&'a mut dyn Endpoint, &'a FileName),
+    /// In a place.
+    File {
+        /// The place.
+        place: &'a mut dyn Endpoint,
+        /// Its name there.
+        at: &'a FileName,
+        /// What was read of it already.
+        first: Bytes,
+        /// What follows that.
+        rest: Rest,
+    },
     /// Here.
     Bytes(Bytes),
 }
@@ -140,15 +154,17 @@ impl Content<'_> {
     /// The next bytes; none at the end.
     async fn next(&mut self) -> Result<Bytes, EndpointError> {
         match self {
-            Self::File(place, _) => place.read(PIECE_BYTES).await,
+            Self::File { first, .. } if !first.is_empty() => Ok(std::mem::take(first)),
+            Self::File { rest: Rest::None, .. } => Ok(Bytes::new()),
+            Self::File { place, .. } => place.read(PIECE_BYTES).await,
             Self::Bytes(bytes) => Ok(std::mem::take(bytes)),
         }
     }
 
     /// Was it written to since the head was made?
     async fn has_changed(&mut self, head: &Head) -> Result<bool, Attempt> {
-        let Self::File(place, name) = self else { return Ok(false) };
-        let now = place.stat(name).await.map_err(Attempt::Unreadable)?;
+        let Self::File { place, at, .. } = self else { return Ok(false) };
+        let now = place.stat(at).await.map_err(Attempt::Unreadable)?;
         Ok(now.is_none_or(|now| !now.is_same_content(&head.attributes)))
     }
 }

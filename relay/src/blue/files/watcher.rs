@@ -9,18 +9,18 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::ledger::{Entry, Known, Stage};
+use super::manifests::Manifests;
 use super::orders::{self, Order};
 use super::sender::{move_to, send};
 use super::source::{LinkSide, Rules, Source};
-use super::transfer::{Attempt, Content, Transfer};
 use crate::blue::notice::Notice;
 use crate::blue::table::Table;
 use crate::blue::tcp::AnswersSender;
 use crate::config::{After, Files, Site};
 use crate::files::checks::{Chain, Subject, Verdict, is_temporary};
-use crate::files::frame::{Head, Kind};
-use crate::files::manifest::{self, Sent};
-use crate::files::{Attributes, Connection, Endpoint, EndpointError, FileName, Found, Trouble, new_file, session_of};
+use crate::files::{
+    Attributes, Connection, Endpoint, EndpointError, FileName, Found, Trouble, Writers, new_file,
+};
 use crate::host::{Clock, TcpRuntime};
 use crate::tcp::FeedSender;
 
@@ -30,8 +30,6 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const LOOK_PAUSE_FACTOR: u32 = 3;
 /// Files that are written down and begun together: of a hundred thousand the first need not wait until the last is checked.
 const TAKEN_MAX: usize = 256;
-/// A manifest tells of files sent during so many of its periods: one that is lost costs nothing.
-const MANIFEST_PERIODS: u32 = 3;
 /// What BLUE remembers of files is cleaned up this often.
 const CLEAN_PERIOD: Duration = Duration::from_mins(10);
 
@@ -54,7 +52,9 @@ struct Watcher {
     trouble: Option<String>,
     /// Names that cannot cross, told once.
     unusable: HashSet<String>,
-    manifest_at: Instant,
+    /// It was told that the place does not say who is writing.
+    untold: bool,
+    manifests: Manifests,
     cleaned_at: Instant,
 }
 
@@ -88,7 +88,7 @@ impl Watcher {
                 }
             };
             let looked_for = looks_at.elapsed();
-            self.manifest().await;
+            self.manifests.tell(&self.source).await;
             self.wait(&mut place, patience, looked_for).await;
         }
     }
@@ -217,7 +217,17 @@ impl Watcher {
         name: &FileName,
         attributes: &Attributes,
     ) -> Result<bool, EndpointError> {
-        Ok(!place.is_being_written(name).await? && self.passes(rules, place, name, attributes).await?)
+        match place.writers(name).await? {
+            Writers::Nobody => {}
+            Writers::Somebody => return Ok(false),
+            Writers::Untold(why) => {
+                if !std::mem::replace(&mut self.untold, true) {
+                    let files = &rules.files.name;
+                    tracing::warn!(%files, "cannot know whether somebody is writing {name}: {why}; here `settle` decides alone");
+                }
+            }
+        }
+        self.passes(rules, place, name, attributes).await
     }
 
     async fn passes(
@@ -227,7 +237,7 @@ impl Watcher {
         name: &FileName,
         attributes: &Attributes,
     ) -> Result<bool, EndpointError> {
-        let verdict = rules.chain.check(&mut Subject::new(name, *attributes, place)).await;
+        let verdict = rules.chain.check(&mut Subject::new(name, name, *attributes, place)).await;
         let why = match verdict {
             Verdict::Pass => return Ok(true),
             Verdict::Fail(why) => {
@@ -313,45 +323,6 @@ impl Watcher {
             }
         }
         self.source.forget(&expired);
-    }
-
-    /// Tells RED which files were sent lately, if it is time to.
-    async fn manifest(&mut self) {
-        let rules = self.source.rules();
-        if self.manifest_at.elapsed() < rules.files.manifest {
-            return;
-        }
-        self.manifest_at = Instant::now();
-        let since = SystemTime::now().checked_sub(rules.files.manifest * MANIFEST_PERIODS);
-        let sent: Vec<Sent> = since
-            .map(|since| self.source.sent_since(since))
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(file, known)| {
-                let (hash, at) = known.sent?;
-                let sent_ms = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-                Some(Sent { file, name: known.name, size_bytes: known.attributes.size_bytes, hash: hash.0, sent_ms })
-            })
-            .collect();
-        let mut rest = &sent[..];
-        while !rest.is_empty() {
-            let Ok((wire, left)) = manifest::to_wire(rest) else { return };
-            if !matches!(self.send_manifest(&rules, wire).await, Attempt::Sent(_)) {
-                // The next one says the same.
-                return;
-            }
-            rest = left;
-        }
-    }
-
-    async fn send_manifest(&self, rules: &Rules, wire: Vec<u8>) -> Attempt {
-        let Ok(name) = FileName::new("manifest") else { return Attempt::Changed };
-        let attributes = Attributes { size_bytes: wire.len() as u64, ..Attributes::default() };
-        let file = new_file();
-        let active = self.source.progress.begin(&name, attributes.size_bytes);
-        let head = Head { file: file.into_bytes(), kind: Kind::Manifest, name, attributes };
-        let session = session_of(file, self.source.next_attempt());
-        Transfer { link: &rules.link, session, head, active }.run(Content::Bytes(wire.into())).await
     }
 }
 
@@ -460,12 +431,14 @@ impl Watchers {
             }
             None => (Arc::new(Source::open(site, rules, self.common.notices.clone())?), None),
         };
+        let manifests = Manifests::after_last_run(&source);
         let watcher = Watcher {
             source: Arc::clone(&source),
             seen: HashMap::new(),
             trouble: None,
             unusable: HashSet::new(),
-            manifest_at: Instant::now(),
+            untold: false,
+            manifests,
             cleaned_at: Instant::now(),
         };
         let stopped = Arc::new(AtomicBool::new(false));

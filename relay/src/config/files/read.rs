@@ -69,6 +69,8 @@ pub(in crate::config) fn all(
 
 fn files(notes: &mut Notes, mut section: Section<'_, '_>, link_fec: &Fec, folder: &Path) -> Files {
     let s = &mut section;
+    let blue = source(notes, s, folder);
+    let red = target(notes, s, folder, blue.max_bytes);
     let files = Files {
         channel: s.need(notes, "channel", "3", 0, whole(1..=65535)),
         name: s.need(notes, "name", "\"reports\"", String::new(), stream_name),
@@ -87,8 +89,8 @@ fn files(notes: &mut Notes, mut section: Section<'_, '_>, link_fec: &Fec, folder
             None => link_fec.clone(),
         },
         buffer_bytes: s.get(notes, "buffer", size(LEAST_ROOM_BYTES, MOST_BUFFER_BYTES)).unwrap_or(DEFAULT_BUFFER_BYTES),
-        blue: source(notes, s, folder),
-        red: target(notes, s, folder),
+        blue,
+        red,
     };
     section.finish(notes);
     files
@@ -120,14 +122,16 @@ fn source(notes: &mut Notes, parent: &mut Section<'_, '_>, site_folder: &Path) -
     source
 }
 
-fn target(notes: &mut Notes, parent: &mut Section<'_, '_>, site_folder: &Path) -> FilesTarget {
+/// Without a limit of its own RED takes what BLUE is to let pass.
+fn target(notes: &mut Notes, parent: &mut Section<'_, '_>, site_folder: &Path, blue_max_bytes: u64) -> FilesTarget {
     const EXAMPLE: &str = "`kind = \"dir\"` and `path = \"/srv/incoming\"`";
-    let Some(mut section) = parent.need_table(notes, "red", EXAMPLE) else {
-        return FilesTarget { place: Place::folder("") };
-    };
-    let place = place::read(notes, &mut section, site_folder);
+    let mut target = FilesTarget { place: Place::folder(""), max_bytes: blue_max_bytes };
+    let Some(mut section) = parent.need_table(notes, "red", EXAMPLE) else { return target };
+    let s = &mut section;
+    target.place = place::read(notes, s, site_folder);
+    target.max_bytes = s.get(notes, "max_size", size(1_u64, MOST_MAX_BYTES)).unwrap_or(target.max_bytes);
     section.finish(notes);
-    FilesTarget { place }
+    target
 }
 
 fn patterns(notes: &mut Notes, s: &mut Section<'_, '_>, key: &'static str) -> Vec<String> {

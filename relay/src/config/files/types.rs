@@ -81,6 +81,8 @@ pub enum After {
 pub struct FilesTarget {
     /// The place.
     pub place: Place,
+    /// Larger files are refused, whatever BLUE lets pass, bytes.
+    pub max_bytes: u64,
 }
 
 /// A folder on a server, or of this host.

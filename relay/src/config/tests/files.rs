@@ -55,6 +55,7 @@ user = "ZONE\\relay"
 password_file = "/run/secrets/smb"
 share = "exchange$"
 path = "in/reports"
+max_size = "512MiB"
 [[files]]
 channel = 4
 name = "pictures"
@@ -114,6 +115,7 @@ fn a_files_table_gives_what_it_says() {
         after: After::Move("sent".to_owned()),
     };
     assert_eq!(reports.blue, source);
+    assert_eq!((reports.red.max_bytes, pictures.red.max_bytes), (512 << 20, pictures.blue.max_bytes));
     let to = Place {
         kind: PlaceKind::Smb,
         server: "files.example.org".to_owned(),

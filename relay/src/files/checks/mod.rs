@@ -6,6 +6,8 @@
 //!                                               \----> fail: tried again later
 //! ```
 //!
+//! A file passes it when it is found stable, and again whenever it is sent: rules may have changed since, and content, too.
+//!
 //! A check is a [`Check`]: one more, such as a scan by a server, goes to the end of the chain. Owns no file: a [`Subject`]
 //! reads through its place, and only what a check asks for.
 
@@ -21,7 +23,7 @@ use async_trait::async_trait;
 
 pub use name::is_temporary;
 pub use patterns::{PATTERNS_MAX, Pattern, PatternFault};
-pub use subject::{FIRST_BYTES, Subject};
+pub use subject::{FIRST_BYTES, Rest, Subject};
 
 use crate::config::FilesSource;
 

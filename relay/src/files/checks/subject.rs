@@ -10,18 +10,30 @@ pub const FIRST_BYTES: usize = 8 << 10;
 /// A file in its place, and what has been read of it.
 pub struct Subject<'a> {
     name: &'a FileName,
+    at: &'a FileName,
     attributes: Attributes,
     endpoint: &'a mut dyn Endpoint,
     first: Option<Bytes>,
+    /// What follows the first bytes, if the file has not been opened anew since they were read.
+    rest: Option<Rest>,
+}
+
+/// What follows the bytes that were read of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// What its place reads next of the file, which is open.
+    Open,
+    /// Nothing: the file was read to its end, and is closed.
+    None,
 }
 
 impl<'a> Subject<'a> {
-    /// The file `name` of the place behind `endpoint`. Whatever is open there may be closed.
-    pub fn new(name: &'a FileName, attributes: Attributes, endpoint: &'a mut dyn Endpoint) -> Self {
-        Self { name, attributes, endpoint, first: None }
+    /// The file that is to cross as `name` and is `at` the place behind `endpoint`. Whatever is open there may be closed.
+    pub fn new(name: &'a FileName, at: &'a FileName, attributes: Attributes, endpoint: &'a mut dyn Endpoint) -> Self {
+        Self { name, at, attributes, endpoint, first: None, rest: None }
     }
 
-    /// Its name under its place.
+    /// Its name.
     pub fn name(&self) -> &FileName {
         self.name
     }
@@ -41,13 +53,15 @@ impl<'a> Subject<'a> {
         }
         self.open().await?;
         let mut first = BytesMut::new();
-        while first.len() < FIRST_BYTES {
+        let mut rest = Rest::Open;
+        while first.len() < FIRST_BYTES && rest == Rest::Open {
             let more = self.read(FIRST_BYTES - first.len()).await?;
             if more.is_empty() {
-                break;
+                rest = Rest::None;
             }
             first.extend_from_slice(&more);
         }
+        self.rest = Some(rest);
         Ok(self.first.insert(first.freeze()).clone())
     }
 
@@ -56,7 +70,8 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// It cannot be opened.
     pub async fn open(&mut self) -> Result<(), EndpointError> {
-        self.endpoint.open(self.name, 0).await
+        self.rest = None;
+        self.endpoint.open(self.at, 0).await
     }
 
     /// The next bytes of it, at most `bytes_max`; none: its end. After [`Subject::open`], with nothing else in between.
@@ -65,5 +80,17 @@ impl<'a> Subject<'a> {
     /// It cannot be read.
     pub async fn read(&mut self, bytes_max: usize) -> Result<Bytes, EndpointError> {
         self.endpoint.read(bytes_max).await
+    }
+    /// Its content from the beginning on: what was read already, if the file is open behind it, and what follows that. What was
+    /// checked is so what is sent, whatever has become of the file meanwhile.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn into_content(mut self) -> Result<(Bytes, Rest), EndpointError> {
+        if let (Some(first), Some(rest)) = (self.first.take(), self.rest) {
+            return Ok((first, rest));
+        }
+        self.open().await?;
+        Ok((Bytes::new(), Rest::Open))
     }
 }

@@ -83,7 +83,7 @@ async fn verdict(source: &FilesSource, name: &[u8], endpoint: &mut OneFile) -> V
     let attributes =
         Attributes { size_bytes: endpoint.content.len() as u64, modified: Some(SystemTime::UNIX_EPOCH), mode: None };
     let name = FileName::new(name).expect("a name");
-    chain.check(&mut Subject::new(&name, attributes, endpoint)).await
+    chain.check(&mut Subject::new(&name, &name, attributes, endpoint)).await
 }
 
 fn holding(content: impl Into<Vec<u8>>) -> OneFile {
@@ -130,7 +130,7 @@ async fn the_beginning_is_read_once_and_the_whole_by_whoever_asks() {
     let content: Vec<u8> = (0..FIRST_BYTES + 500).map(|at| at as u8).collect();
     let mut endpoint = holding(content.clone());
     let name = FileName::new("a.txt").expect("a name");
-    let mut subject = Subject::new(&name, Attributes::default(), &mut endpoint);
+    let mut subject = Subject::new(&name, &name, Attributes::default(), &mut endpoint);
     assert_eq!(subject.first_bytes().await.expect("readable"), content[..FIRST_BYTES]);
     subject.open().await.expect("readable");
     let mut whole = Vec::new();
@@ -144,6 +144,26 @@ async fn the_beginning_is_read_once_and_the_whole_by_whoever_asks() {
     assert_eq!(whole, content);
     assert_eq!(subject.first_bytes().await.expect("kept"), content[..FIRST_BYTES]);
     assert_eq!(endpoint.opened, 2);
+}
+
+/// What was checked cannot be another file by the time that it is sent.
+#[tokio::test]
+async fn content_goes_on_behind_the_bytes_that_were_checked() {
+    let name = FileName::new("a.txt").expect("a name");
+    for (len, rest) in [(FIRST_BYTES - 1, Rest::None), (FIRST_BYTES + 500, Rest::Open)] {
+        let mut endpoint = holding(vec![b'a'; len]);
+        let mut subject = Subject::new(&name, &name, Attributes::default(), &mut endpoint);
+        let first = subject.first_bytes().await.expect("readable");
+        assert_eq!(subject.into_content().await.expect("open"), (first.clone(), rest));
+        assert_eq!((endpoint.opened, endpoint.at), (1, first.len()));
+    }
+    let mut endpoint = holding("text");
+    let mut subject = Subject::new(&name, &name, Attributes::default(), &mut endpoint);
+    subject.first_bytes().await.expect("readable");
+    subject.open().await.expect("readable");
+    subject.read(2).await.expect("readable");
+    assert_eq!(subject.into_content().await.expect("open"), (Bytes::new(), Rest::Open), "from the beginning");
+    assert_eq!(endpoint.at, 0);
 }
 
 #[test]

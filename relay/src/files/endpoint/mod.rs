@@ -49,6 +49,17 @@ pub struct Found {
     pub attributes: Attributes,
 }
 
+/// What a place knows of those who are writing a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// There are none, as far as the place can know.
+    Nobody,
+    /// Somebody is.
+    Somebody,
+    /// The place could know, and does not tell us: why, for people.
+    Untold(String),
+}
+
 /// One connection to a place.
 ///
 /// Names are relative to the place. An error of kind [`Trouble::Gone`] means that the connection is of no more use; after
@@ -62,9 +73,9 @@ pub trait Endpoint: Send {
     /// What is known of a file; `None` if there is none.
     async fn stat(&mut self, name: &FileName) -> Result<Option<Attributes>, EndpointError>;
 
-    /// Is it known that somebody is writing the file? A place that cannot know says no.
-    async fn is_being_written(&mut self, _name: &FileName) -> Result<bool, EndpointError> {
-        Ok(false)
+    /// Is somebody writing the file?
+    async fn writers(&mut self, _name: &FileName) -> Result<Writers, EndpointError> {
+        Ok(Writers::Nobody)
     }
 
     /// Does its path still lead to this place? A folder that was replaced, or mounted over, is another place.

@@ -102,6 +102,7 @@ fn what_is_no_file_is_refused_with_its_reason() {
         (7, 1, "the reserved byte"),
         (8, 0xFF, "a longer head than there can be"),
         (9, 47, "a shorter head than there can be"),
+        (10, 0x08, "a set-user-ID bit"),
         (10, 0x10, "more than permission bits"),
         (12, 0x3C, "more than a second of nanoseconds"),
     ] {
@@ -123,6 +124,15 @@ fn a_manifest_is_bounded_and_a_file_is_not() {
     assert_eq!(of(Kind::Manifest, most), Ok(1));
     assert_eq!(of(Kind::Manifest, most + 1), Err(FrameFault::Malformed));
     assert_eq!(of(Kind::File, u64::MAX), Ok(1));
+}
+
+/// Power on RED does not cross with a file.
+#[test]
+fn set_user_id_and_set_group_id_are_not_sent() {
+    let attributes = Attributes { mode: Some(0o6751), ..head().attributes };
+    let told = parsed(&Head { attributes, ..head() }.to_wire(), 100).expect("a head");
+    let Some(Piece::Head(told)) = told.first() else { panic!("{told:?}") };
+    assert_eq!(told.attributes.mode, Some(0o751));
 }
 
 #[test]

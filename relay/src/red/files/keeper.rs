@@ -136,7 +136,8 @@ async fn bring(store: &Store, whole: &Whole, storing: bool) -> Result<Moved, End
         shelf.delete(&temporary).await?;
         return Ok(Moved::Lost);
     }
-    shelf.sync(&whole.attributes).await?;
+    let attributes = store.shelved(&shelf, &whole.attributes);
+    shelf.sync(&attributes).await?;
     let (folder, place) = (shelf.folder_mark(&temporary).await?, shelf.place().path.clone());
     let brought = Arc::new(Whole { temporary, place, folder, ..whole.clone() });
     store.scribe.write(vec![Entry::Whole((*brought).clone())]).await.map_err(|unwritten| trouble(&unwritten))?;
@@ -228,10 +229,10 @@ async fn upload(
         .beside(&temporary(store.channel, whole.file))
         .map_err(|fault| EndpointError::new(Trouble::Name, format!("store {}", whole.name), fault))?;
     if *storing && target.stat(&remote).await?.is_none() {
-        // It was about to get its name when the server or this host went away.
-        let found = target.stat(&whole.name).await?;
+        // It was about to get its name when the server or this host went away; or the name was taken, and its temporary deleted.
+        let is_there = is_same(target, whole).await?;
         *storing = false;
-        if found.is_some_and(|found| found.size_bytes == whole.attributes.size_bytes) {
+        if is_there {
             return unspool(store, spooled).await;
         }
     }

@@ -39,6 +39,14 @@ pub enum Unstored {
     /// Its name is one that the relay gives to files in the making.
     #[error("its name is kept for files that the relay has not finished; rename it")]
     Reserved,
+    /// It is larger than RED's site file allows.
+    #[error("it has {size_bytes} bytes; at most {max_bytes} are taken (`max_size` in [files.red])")]
+    TooLarge {
+        /// Its size, by its head.
+        size_bytes: u64,
+        /// What is allowed.
+        max_bytes: u64,
+    },
     /// Not everything came: these bytes of its content, none if only its tail is missing.
     #[error("{}", never_came(.0))]
     Missing(Vec<Range<u64>>),
@@ -229,6 +237,10 @@ impl Reception {
         if is_reserved(&incoming.head.name) {
             return Err(Unstored::Reserved);
         }
+        let (size_bytes, max_bytes) = (incoming.head.attributes.size_bytes, self.store.max_bytes());
+        if size_bytes > max_bytes && !self.store.has(self.file) {
+            return Err(Unstored::TooLarge { size_bytes, max_bytes });
+        }
         self.store.clean().await?;
         match self.store.enter(self.file) {
             Standing::Known => {
@@ -269,7 +281,8 @@ impl Reception {
         if found != told {
             return Err(Unstored::Hash { found, told });
         }
-        shelf.sync(&incoming.head.attributes).await?;
+        let shelved = self.store.shelved(&shelf, &incoming.head.attributes);
+        shelf.sync(&shelved).await?;
         let folder = shelf.folder_mark(&incoming.temporary).await?;
         let Head { name, attributes, .. } = incoming.head.clone();
         let temporary = incoming.temporary.clone();
@@ -317,3 +330,6 @@ async fn tell(reporter: Option<&Reporter>, standing: wire::Standing) {
         reporter.tell(standing).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

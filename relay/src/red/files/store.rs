@@ -14,9 +14,13 @@ use super::account::{self, Account};
 use super::state::{Entry, Phase, State, Unfinished, Whole};
 use crate::config::{Files, Place, PlaceKind, Site};
 use crate::files::journal::Journal;
-use crate::files::{EndpointError, FileName, NameFault, Pool, Progress, Scribe};
+use crate::files::{Attributes, Connection, EndpointError, FileName, NameFault, Pool, Progress, Scribe};
+use crate::host::make_private;
 use crate::red::notice::Notice;
 use crate::session::SessionId;
+
+/// Of files in the spool: the relay's alone.
+const SPOOL_MODE: u32 = 0o600;
 
 /// What became of files since the start.
 #[derive(Debug, Default)]
@@ -39,6 +43,8 @@ pub struct Store {
     /// Where they lie before that, if the target is a server.
     pub(super) spool: Pool,
     pub(super) scribe: Scribe<Entry>,
+    /// Larger files are refused, bytes.
+    max_bytes: AtomicU64,
     /// Files that go from the spool folder to a server at a time.
     uploads: Semaphore,
     pub(super) counts: Counts,
@@ -75,7 +81,7 @@ impl Store {
     pub fn open(site: &Site, files: &Files) -> anyhow::Result<Self> {
         let folder = folder(&site.red.state_dir, files.channel);
         let spool = folder.join("spool");
-        std::fs::create_dir_all(&spool)
+        make_private(&spool)
             .with_context(|| format!("cannot make {}; make it possible, or set [red] `state_dir`", spool.display()))?;
         let (mut journal, entries) = Journal::open(&journal_of(&folder))?;
         let state = State::of(entries, SystemTime::now());
@@ -88,6 +94,7 @@ impl Store {
             spool: Pool::new(Place::folder(&spool.to_string_lossy())),
             scribe: Scribe::start(journal, |entries| State::of(entries, SystemTime::now()).entries())
                 .context("cannot start the journal's thread")?,
+            max_bytes: files.red.max_bytes.into(),
             uploads: Semaphore::new(files.parallel as usize),
             counts: Counts::default(),
             account: Account::new(files, state.absent),
@@ -105,7 +112,13 @@ impl Store {
     /// Takes over what a reload has changed.
     pub fn set_files(&self, files: &Files) {
         self.target.set_place(files.red.place.clone());
+        self.max_bytes.store(files.red.max_bytes, Relaxed);
         self.account.set_times(files);
+    }
+
+    /// The largest file that is taken, bytes.
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.max_bytes.load(Relaxed)
     }
 
     /// Looks at what is left of the last run, once; receptions wait for that. From then on what is missing is told.
@@ -202,7 +215,7 @@ impl Store {
     }
 
     /// Is it here, whole?
-    fn has(&self, file: Uuid) -> bool {
+    pub(super) fn has(&self, file: Uuid) -> bool {
         let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
         phases.get(&file).is_some_and(|phase| !matches!(phase, Phase::Receiving(_)))
     }
@@ -312,6 +325,12 @@ impl Store {
     /// Where files lie until they have their names.
     pub(super) fn shelf(&self) -> &Pool {
         if self.is_local() { &self.target } else { &self.spool }
+    }
+
+    /// What a file gets on a shelf: in the spool a mode of its own, with which the relay can read it again, whatever its sender's.
+    pub(super) fn shelved(&self, shelf: &Connection, attributes: &Attributes) -> Attributes {
+        let mode = if self.spool.leads_here(shelf) { Some(SPOOL_MODE) } else { attributes.mode };
+        Attributes { mode, ..*attributes }
     }
 }
 

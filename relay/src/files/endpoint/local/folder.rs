@@ -88,6 +88,11 @@ impl Root {
         Ok(())
     }
 
+    /// Brings the folder of a name to disk: a file that is only itself there may have no name after a crash.
+    pub fn sync_folder(&self, name: &FileName) -> io::Result<()> {
+        Ok(rustix::fs::fsync(self.folder_of(name)?)?)
+    }
+
     pub fn delete(&self, name: &FileName) -> io::Result<()> {
         let folder = self.folder_of(name)?;
         Ok(rustix::fs::unlinkat(&folder, name.last(), AtFlags::empty())?)

@@ -4,17 +4,22 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 
-/// Is the file, which is open here for reading, open for writing anywhere? Where the kernel may not tell (another user's
-/// file without `CAP_LEASE`, a file system without leases), the answer is no: the settling time decides alone.
-pub(super) fn is_being_written(file: &File) -> io::Result<bool> {
+use crate::files::endpoint::Writers;
+
+/// Who has the file, which is open here for reading, open for writing? The kernel tells of other users' files only with
+/// `CAP_LEASE`, and of no file of a file system without leases.
+pub(super) fn writers(file: &File) -> io::Result<Writers> {
     match set_lease(file, libc::F_RDLCK) {
         Ok(()) => {
             set_lease(file, libc::F_UNLCK)?;
-            Ok(false)
+            Ok(Writers::Nobody)
         }
         // fcntl(2), leases: "F_RDLCK can be placed only on a file descriptor ... opened read-only" of a file that nobody writes.
-        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
-        Err(_) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(Writers::Somebody),
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            Ok(Writers::Untold(format!("{error}: it is another user's, and the relay has no CAP_LEASE")))
+        }
+        Err(error) => Ok(Writers::Untold(error.to_string())),
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Attributes, Endpoint, EndpointError, Found, Trouble};
+use super::{Attributes, Endpoint, EndpointError, Found, Trouble, Writers};
 use crate::files::name::FileName;
 use folder::Root;
 use watch::Watch;
@@ -85,8 +85,8 @@ impl Endpoint for LocalEndpoint {
         }
     }
 
-    async fn is_being_written(&mut self, name: &FileName) -> Result<bool, EndpointError> {
-        self.with_root("look at", name, |root, name| lease::is_being_written(&root.read(name)?)).await
+    async fn writers(&mut self, name: &FileName) -> Result<Writers, EndpointError> {
+        self.with_root("look at", name, |root, name| lease::writers(&root.read(name)?)).await
     }
 
     async fn is_current(&mut self) -> bool {
@@ -155,17 +155,18 @@ impl Endpoint for LocalEndpoint {
     async fn sync(&mut self, attributes: &Attributes) -> Result<(), EndpointError> {
         let Some((name, file)) = self.writing.take() else { return Err(nothing_created()) };
         let attributes = *attributes;
-        let synced = blocking(move || {
+        let synced = self.with_root("bring to disk", &name, move |root, name| {
             if let Some(mode) = attributes.mode {
                 // Not every file system has modes; the content is what counts.
-                let _ = file.set_permissions(Permissions::from_mode(mode & MODE_MASK));
+                let _ = file.set_permissions(Permissions::from_mode(mode));
             }
             if let Some(modified) = attributes.modified {
                 let _ = file.set_times(FileTimes::new().set_modified(modified));
             }
-            file.sync_all()
+            file.sync_all()?;
+            root.sync_folder(name)
         });
-        synced.await.map_err(|error| self.failed("bring to disk", &name, &error))
+        synced.await
     }
 
     async fn commit(&mut self, from: &FileName, to: &FileName) -> Result<(), EndpointError> {
@@ -182,9 +183,6 @@ impl Endpoint for LocalEndpoint {
         deleted.or_else(|error| if error.trouble == Trouble::Missing { Ok(()) } else { Err(error) })
     }
 }
-
-/// Permission bits that cross: not set-user-ID, set-group-ID and sticky, which would give a sender power on RED.
-const MODE_MASK: u32 = 0o777;
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(io::Error::other("the relay stops")))

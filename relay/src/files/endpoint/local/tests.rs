@@ -49,10 +49,10 @@ async fn a_file_that_is_open_for_writing_is_being_written() {
     let folder = Folder::new("lease");
     let mut place = folder.place().await;
     let writer = File::create(folder.0.join("log")).expect("created");
-    assert!(place.is_being_written(&name("log")).await.expect("there"));
+    assert_eq!(place.writers(&name("log")).await.expect("there"), Writers::Somebody);
     drop(writer);
     let _reader = File::open(folder.0.join("log")).expect("there");
-    assert!(!place.is_being_written(&name("log")).await.expect("there"));
+    assert_eq!(place.writers(&name("log")).await.expect("there"), Writers::Nobody);
 }
 
 #[tokio::test]
@@ -64,17 +64,4 @@ async fn a_change_is_heard_of() {
     std::fs::write(folder.0.join("new"), "new").expect("written");
     let patience = Duration::from_mins(10);
     tokio::time::timeout(Duration::from_secs(30), place.changed(patience)).await.expect("heard of");
-}
-
-/// Power on RED does not cross with a file.
-#[tokio::test]
-async fn permission_bits_are_kept_but_those_of_another_user() {
-    let folder = Folder::new("mode");
-    let mut place = folder.place().await;
-    place.create(&name("tool")).await.expect("created");
-    place.append(Bytes::from_static(b"#!")).await.expect("written");
-    let attributes = Attributes { mode: Some(0o6751), ..Attributes::default() };
-    place.sync(&attributes).await.expect("synced");
-    let stored = place.stat(&name("tool")).await.expect("looked").expect("there");
-    assert_eq!((stored.mode, stored.size_bytes), (Some(0o751), 2));
 }

@@ -22,7 +22,7 @@ use smb2::types::status::NtStatus;
 use smb2::{ClientConfig, Error, ErrorKind, FileTimes, FileWriter, SmbClient, Tree};
 use tokio::time::timeout;
 
-use super::{Attributes, Endpoint, EndpointError, Found, Trouble};
+use super::{Attributes, Endpoint, EndpointError, Found, Trouble, Writers};
 use crate::config::Place;
 use crate::files::name::FileName;
 use download::{Download, Outcome};
@@ -202,11 +202,11 @@ impl Endpoint for SmbEndpoint {
     }
 
     /// Windows programs that write usually let nobody read meanwhile.
-    async fn is_being_written(&mut self, name: &FileName) -> Result<bool, EndpointError> {
+    async fn writers(&mut self, name: &FileName) -> Result<Writers, EndpointError> {
         let path = self.path(name, "open")?;
         match self.client.open_file_reader(&self.share, &path).await {
-            Ok(_) => Ok(false),
-            Err(error) if error.kind() == ErrorKind::SharingViolation => Ok(true),
+            Ok(_) => Ok(Writers::Nobody),
+            Err(error) if error.kind() == ErrorKind::SharingViolation => Ok(Writers::Somebody),
             Err(error) => Err(self.error(format_args!("open {name}"), &error)),
         }
     }

@@ -52,6 +52,25 @@ fn a_file_held_open_for_writing_is_taken_when_it_is_closed() {
     rig::arrives(path, &folders, &files);
 }
 
+/// What is written to it then is not lost with it.
+#[test]
+fn an_original_that_is_opened_for_writing_is_not_deleted() {
+    require_root!();
+    let folders = Folders::new();
+    fs::remove_dir(folders.red()).expect("empty");
+    let path = rig::start(&folders.table("", "", ""));
+    rig::place(&folders.blue(), &rig::one("a.bin", b"half"));
+    rig::told(&path.blue, &["a.bin", "RED could not store it"]);
+    let mut held = File::options().append(true).open(folders.blue().join("a.bin")).expect("there");
+    fs::create_dir(folders.red()).expect("possible");
+    rig::told(&path.blue, &["a.bin was sent, but its original stays", "somebody has it open for writing"]);
+    assert_eq!(rig::tree(&folders.red()), rig::one("a.bin", b"half"));
+    fs::remove_file(folders.red().join("a.bin")).expect("there");
+    held.write_all(b" and half").expect("written");
+    drop(held);
+    rig::arrives(path, &folders, &rig::one("a.bin", b"half and half"));
+}
+
 /// As a service without `CAP_LEASE`, which the kernel does not tell of other users' files.
 #[test]
 fn a_place_whose_writers_are_not_told_is_told_once() {

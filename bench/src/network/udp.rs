@@ -108,7 +108,7 @@ fn plots() -> Vec<Plot> {
     .into()
 }
 
-/// What the kernel did in a run.
+/// What the kernel did in a run; nothing if that failed.
 #[derive(Default)]
 struct Baseline {
     run: u64,
@@ -116,25 +116,32 @@ struct Baseline {
 }
 
 impl Baseline {
-    /// Measures it, unless this run has it already.
-    fn of(&mut self, run: u64, times: Times) -> Result<&Summary> {
-        if self.run != run || self.summary.is_none() {
-            self.run = run;
-            self.summary = Some(measure(Path::kernel(&Options::default())?, times)?);
+    /// Measures it.
+    fn measure(&mut self, run: u64, times: Times) -> Result<&Summary> {
+        (self.run, self.summary) = (run, None);
+        let summary = measure(Path::kernel(&Options::default())?, times)?;
+        Ok(self.summary.insert(summary))
+    }
+
+    /// What there is of this run. Measures it if it was not tried yet, as with `--only`.
+    fn of(&mut self, run: u64, times: Times) -> Option<&Summary> {
+        if self.run != run {
+            // The ways stand for themselves without it.
+            let _ = self.measure(run, times);
         }
-        self.summary.as_ref().context("just measured")
+        self.summary.as_ref()
     }
 }
 
 fn baseline(kernel: Rc<RefCell<Baseline>>, times: Times) -> Step {
-    Step::new(KERNEL, move |run| Ok(kernel.borrow_mut().of(run, times)?.figures(0, None)))
+    Step::new(KERNEL, move |run| Ok(kernel.borrow_mut().measure(run, times)?.figures(0, None)))
 }
 
 fn case(place: usize, way: Way, kernel: Rc<RefCell<Baseline>>, times: Times) -> Step {
     Step::new(way.name, move |run| {
         let mut kernel = kernel.borrow_mut();
-        let baseline = kernel.of(run, times)?;
-        Ok(measure(way.path()?, times)?.figures(place, Some(baseline)))
+        let baseline = kernel.of(run, times);
+        Ok(measure(way.path()?, times)?.figures(place, baseline))
     })
 }
 
@@ -208,7 +215,7 @@ fn send(path: &Path, source: &mut Source, watched: &Watched, load: Load) -> Resu
 }
 
 impl Summary {
-    /// `place`: of the way in the plots.
+    /// `place`: of the way in the plots; the kernel's is 0.
     fn figures(&self, place: usize, kernel: Option<&Self>) -> Vec<Measured> {
         /// One of a path's steps.
         type Of = fn(&Summary) -> &Passed;
@@ -216,9 +223,9 @@ impl Summary {
             let figure = Measured::new(name, unit, of(self));
             match kernel {
                 Some(kernel) => figure.of("kernel", of(kernel)).at(plot, series, place as f64),
-                // Elsewhere it is the line that the others are compared with.
-                None if plot == LATENCY => figure.at(plot, series, place as f64),
-                None => figure,
+                // The kernel's own is the line that the others are compared with.
+                None if place == 0 && plot != LATENCY => figure,
+                None => figure.at(plot, series, place as f64),
             }
         };
         let mut figures = vec![

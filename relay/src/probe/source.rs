@@ -14,9 +14,9 @@ use crate::tcp::Feed;
 use crate::telemetry::counters::SendLink;
 use crate::wire::{BENCH_CHANNEL, FLAG_END, RecordHead, RecordType};
 
-/// Frames that may wait for a paced lane's rate before no more records are made: as many as the lane makes between
-/// two looks at them, few enough that a step ends soon after its time.
-const WAITING_MAX: usize = 64;
+/// Frames that may wait for a paced lane's rate before no more records are made: as many as leave between two looks at
+/// them at 30 Gbit/s, few enough that a step ends soon after its time.
+const WAITING_MAX: usize = 256;
 /// What was sent in a step is said again after this long, until the next step.
 const TELL_AGAIN_NS: Nanos = 100_000_000;
 

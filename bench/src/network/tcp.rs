@@ -16,6 +16,15 @@ use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
 
 /// MTU and number of streams.
 const CASES: [(u32, u8); 4] = [(1500, 1), (1500, 16), (9000, 1), (9000, 16)];
+/// What BLUE, RED and the kernel's threads may take together, CPU seconds per GB.
+const TARGET_PER_GB: f64 = 4.3;
+/// The relay's ways: names, drivers, and whether a kernel thread polls RED's card on the link.
+const WAYS: [(&str, &str, bool); 4] = [
+    ("xdp", "xdp", false),
+    ("xdp, threaded NAPI", "xdp", true),
+    ("socket", "socket", false),
+    ("socket, threaded NAPI", "socket", true),
+];
 /// The plots.
 const RATE: &str = "tcp-rate";
 const COST: &str = "tcp-processor-time";
@@ -66,17 +75,18 @@ fn case(place: usize, mtu: u32, streams: u8, times: Times) -> Step {
         let options = Options { mtu, zone_mtu: mtu, return_loss: Some(Loss::None), ..Options::default() };
         let direct = measure(Path::kernel(&options)?, streams, times)?;
         let mut figures = direct.figures(place, "kernel", None);
-        for (name, threaded) in [("relay", false), ("relay, threaded NAPI", true)] {
-            let relayed = measure(Path::relay(&options, &site(mtu), threaded)?, streams, times)?;
+        for (name, driver, threaded) in WAYS {
+            let relayed = measure(Path::relay(&options, &site(driver, mtu), threaded)?, streams, times)
+                .with_context(|| name.to_owned())?;
             figures.extend(relayed.figures(place, name, Some(&direct)));
         }
         Ok(figures)
     })
 }
 
-fn site(mtu: u32) -> Site {
+fn site(driver: &str, mtu: u32) -> Site {
     let stream = Stream::new(1, "bytes", "tcp-unilateral", PORT, (address::SERVER, PORT).into());
-    let site = Site::new("xdp").link(&format!("mtu = {mtu}")).return_link("status");
+    let site = Site::new(driver).link(&format!("mtu = {mtu}")).return_link("status");
     site.scheme("raptorq").repair("2%").stream(stream.line("max_sessions = 64"))
 }
 
@@ -145,6 +155,11 @@ impl Summary {
 
     /// `place`: of the case in the plots.
     fn figures(&self, place: usize, name: &str, kernel: Option<&Self>) -> Vec<Measured> {
+        let plain = |what: &str, unit, value| Measured::new(format!("{name}: {what}"), unit, value);
+        if self.whole == 0.0 {
+            // How fast a stream went until it broke says nothing.
+            return vec![plain("streams whole", Unit::Share, self.whole)];
+        }
         let figure = |plot: &str, what: &str, unit, of: &dyn Fn(&Self) -> f64| {
             let figure = Measured::new(format!("{name}: {what}"), unit, of(self)).at(plot, name, place as f64);
             match kernel {
@@ -156,8 +171,9 @@ impl Summary {
             figure(RATE, "rate", Unit::GbitPerSecond, &Self::gbit_per_second),
             figure(COST, "processor time", Unit::SecondsPerGb, &|summary| summary.per_gb(summary.cost.total())),
         ];
-        let plain = |what: &str, unit, value| Measured::new(format!("{name}: {what}"), unit, value);
         if let Some([blue, red]) = self.memory_mib {
+            let all = plain("processor time, relay in all", Unit::SecondsPerGb, self.per_gb(self.cost.relay()));
+            figures.push(all.of("target", TARGET_PER_GB));
             let parts = [("BLUE", self.cost.blue), ("RED", self.cost.red), ("kernel threads", self.cost.kernel)];
             figures.extend(
                 parts.map(|(of, time)| plain(&format!("processor time, {of}"), Unit::SecondsPerGb, self.per_gb(time))),

@@ -234,6 +234,10 @@ impl Summary {
                 summary.highest.per_gb(summary.highest.cost.total())
             }),
         ];
+        if self.memory_mib.is_some() {
+            let time = self.highest.per_gb(self.highest.cost.relay());
+            figures.push(Measured::new("processor time, relay in all", Unit::SecondsPerGb, time));
+        }
         for (name, time) in self.highest.cost.parts() {
             let name = format!("processor time, {name}");
             figures.push(Measured::new(name, Unit::SecondsPerGb, self.highest.per_gb(time)));

@@ -12,7 +12,7 @@ use lab::{Loss, Options, Site, Stream, address, usage};
 use super::Times;
 use super::cost::Cost;
 use super::path::{PORT, Path};
-use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
+use crate::measured::{Bars, Bench, Measured, Plot, RUNS, Step, Unit};
 
 /// MTU and number of streams.
 const CASES: [(u32, u8); 4] = [(1500, 1), (1500, 16), (9000, 1), (9000, 16)];
@@ -39,7 +39,7 @@ pub fn bench(quick: bool, times: Times) -> Bench {
         name: "tcp",
         about: "bytes from client to server, RaptorQ 2%, with a status link, against TCP through the kernel over the same hosts"
             .to_owned(),
-        runs: super::RUNS,
+        runs: RUNS,
         runs_quick: super::RUNS_QUICK,
         plots: plots(),
         steps,

@@ -13,7 +13,7 @@ use super::Times;
 use super::cost::{Cost, Watched};
 use super::path::{PORT, Path};
 use super::search::{self, Length, Outcome};
-use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
+use crate::measured::{Bars, Bench, Measured, Plot, RUNS, Step, Unit};
 
 /// UDP payload: with all headers it fills a link with an MTU of 1,500.
 const SIZE_BYTES: usize = 1400;
@@ -79,7 +79,7 @@ pub fn bench(quick: bool, times: Times) -> Bench {
         about: format!(
             "datagrams of {SIZE_BYTES} bytes, MTU 1500, at the highest rate that loses at most 1 in {LOSS_OF}, against kernel forwarding on the same path"
         ),
-        runs: super::RUNS,
+        runs: RUNS,
         runs_quick: super::RUNS_QUICK,
         plots: plots(),
         steps,

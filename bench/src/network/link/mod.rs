@@ -16,7 +16,7 @@ use lab::traffic::bulk::{Load, Sink, Source};
 use lab::{Lab, Options, address};
 
 use super::Times;
-use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
+use crate::measured::{Bars, Bench, Measured, Plot, RUNS, Step, Unit};
 
 /// Ethernet, IPv4 and UDP headers, bytes.
 const HEADERS_BYTES: usize = 42;
@@ -57,7 +57,7 @@ pub fn bench(quick: bool, times: Times) -> Bench {
         name: "link",
         about: "frames from BLUE's card to RED's as fast as they go, all headers counted; the relay's highest safe rate, against bare AF_XDP"
             .to_owned(),
-        runs: super::RUNS,
+        runs: RUNS,
         runs_quick: super::RUNS_QUICK,
         plots: [false, true].map(plot).into(),
         steps,

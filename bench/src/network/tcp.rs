@@ -19,12 +19,8 @@ const CASES: [(u32, u8); 4] = [(1500, 1), (1500, 16), (9000, 1), (9000, 16)];
 /// What BLUE, RED and the kernel's threads may take together, CPU seconds per GB.
 const TARGET_PER_GB: f64 = 4.3;
 /// The relay's ways: names, drivers, and whether a kernel thread polls RED's card on the link.
-const WAYS: [(&str, &str, bool); 4] = [
-    ("xdp", "xdp", false),
-    ("xdp, threaded NAPI", "xdp", true),
-    ("socket", "socket", false),
-    ("socket, threaded NAPI", "socket", true),
-];
+const WAYS: [(&str, &str, bool); 3] =
+    [("xdp", "xdp", false), ("xdp, threaded NAPI", "xdp", true), ("socket", "socket", false)];
 /// The plots.
 const RATE: &str = "tcp-rate";
 const COST: &str = "tcp-processor-time";

@@ -26,6 +26,12 @@ impl Progress {
             let _ = write!(std::io::stderr(), "\r\x1b[K[{}/{}] {seconds} s  {what}", self.done, self.total);
         }
     }
+
+    /// Says something that stays.
+    pub fn tell(&self, what: &str) {
+        // Over the line of the step, which the next one writes anew.
+        let _ = writeln!(std::io::stderr(), "{}{what}", if self.shown { "\r\x1b[K" } else { "" });
+    }
 }
 
 impl Drop for Progress {

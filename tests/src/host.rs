@@ -124,7 +124,7 @@ impl Host {
 
     /// Has a kernel thread poll the interface instead of the sender's core: on a veth twice the rate.
     ///
-    /// Takes effect after an XDP program is attached.
+    /// Takes effect after an XDP program is attached, or after [`crate::Lab::gro_on_link`].
     pub fn threaded_napi(&self, interface: &str) -> Result<()> {
         let mut command = Command::new("tee");
         command.arg(format!("/sys/class/net/{interface}/threaded"));

@@ -1,4 +1,4 @@
-//! What an interface does for the kernel, and here must not: joining packets that a real link would carry one by one.
+//! What an interface does for the kernel: what a veth does and no real card, and the other way round.
 
 use std::io;
 
@@ -12,13 +12,28 @@ const FEATURES: u32 = 4;
 const STRING_WORDS: usize = 8;
 const STRINGS_AT: usize = 3;
 
+/// `NETIF_F_ALL_TSO` of linux/netdev_features.h.
+const TCP_SEGMENTATION: [&str; 4] =
+    ["tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation"];
+
 /// Has the kernel cut the messages of UDP senders (`UDP_SEGMENT`) before they reach the interface's cable, as a card does. A veth
 /// carries them whole, and a diode would lose up to 64 frames at a time.
 pub(crate) fn cut_udp_messages(host: &Host, interface: &str) -> anyhow::Result<()> {
-    Ok(host.run(|| turn_off(interface, "tx-udp-segmentation"))??)
+    Ok(host.run(|| set(interface, "tx-udp-segmentation", false))??)
 }
 
-fn turn_off(interface: &str, feature: &str) -> io::Result<()> {
+/// Has packets polled and joined at a cable's end as they arrive (NAPI and GRO, `rx-gro`). A veth passes them by while the other end
+/// could send whole messages of TCP, so that one has to cut them as well.
+pub(crate) fn join_received(
+    (from, from_interface): (&Host, &str),
+    (to, interface): (&Host, &str),
+) -> anyhow::Result<()> {
+    let cut = |feature| set(from_interface, feature, false);
+    from.run(|| TCP_SEGMENTATION.into_iter().try_for_each(cut))??;
+    Ok(to.run(|| set(interface, "rx-gro", true))??)
+}
+
+fn set(interface: &str, feature: &str, on: bool) -> io::Result<()> {
     let mut strings = [0; sys::ETHTOOL_WORDS];
     (strings[0], strings[1]) = (GET_STRINGS, FEATURES);
     sys::ethtool(interface, &mut strings)?;
@@ -31,6 +46,7 @@ fn turn_off(interface: &str, feature: &str) -> io::Result<()> {
     let mut request = [0; sys::ETHTOOL_WORDS];
     (request[0], request[1]) = (SET_FEATURES, blocks as u32);
     request[2 + bit / 32 * 2] = 1 << (bit % 32);
+    request[3 + bit / 32 * 2] = u32::from(on) << (bit % 32);
     sys::ethtool(interface, &mut request)
 }
 

@@ -153,6 +153,11 @@ impl Site {
         self
     }
 
+    /// Do the relays put XDP programs on their cards? As [`Site::new`] was told, whatever single hosts do.
+    pub fn has_programs(&self) -> bool {
+        self.link.iter().any(|line| line == "driver = \"xdp\"")
+    }
+
     /// The file's text, with the state of both sides kept below `state_dir`.
     pub fn text(&self, state_dir: &Path) -> String {
         let state = state_dir.display();

@@ -181,6 +181,12 @@ impl Lab {
         Ok(())
     }
 
+    /// Has RED's card on the link polled, and packets of one sender joined there (NAPI, GRO), as every real card has it from the start.
+    /// A veth otherwise does so only with an XDP program on it, and [`Host::threaded_napi`] is without effect.
+    pub fn gro_on_link(&self) -> Result<()> {
+        offload::join_received((self.diode.host(), self.diode.output()), (&self.red, address::RED_LINK_IF))
+    }
+
     /// Lets the kernels of BLUE and RED forward IPv4 from client to server, and over a return link back, as if there
     /// were no relay: the yardstick of what the path itself can do.
     pub fn forward_in_kernel(&self) -> Result<()> {

@@ -49,23 +49,28 @@ pub fn threads(process: u32) -> Result<Vec<ThreadUsage>> {
     Ok(usages.filter(|usage| !usage.cpu.is_zero()).collect())
 }
 
-/// Most memory that a process has had resident since its start (`VmHWM`), in bytes.
+/// Most memory that a process has had resident since its start (`VmHWM`), in bytes, and the huge pages that it has now.
 pub fn memory_max_bytes(process: u32) -> Result<u64> {
     memory(process, "VmHWM:")
 }
 
-/// Memory that a process has resident now (`VmRSS`), in bytes.
+/// Memory that a process has resident now (`VmRSS`), huge pages included, in bytes.
 pub fn memory_bytes(process: u32) -> Result<u64> {
     memory(process, "VmRSS:")
 }
 
-/// A line of `/proc/PID/status`.
+/// A line of `/proc/PID/status`, and that of reserved huge pages (`MAP_HUGETLB`), which no other counts.
 fn memory(process: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kibibytes.map(|kibibytes| kibibytes * 1024).with_context(|| format!("{path}: no {name}"))
+    let resident = bytes(&text, name).with_context(|| format!("{path}: no {name}"))?;
+    // A kernel without them has no such line.
+    Ok(resident + bytes(&text, "HugetlbPages:").unwrap_or(0))
+}
+
+fn bytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 fn read(path: &str) -> Result<ThreadUsage> {
@@ -92,6 +97,15 @@ mod tests {
         let text = "42 (a (b) c) S 1 42 42 0 -1 4194560 10 0 0 0 120 34 7 7 20 0 1 0 100 1000 10";
         let usage = parse(text).expect("a stat line");
         assert_eq!(usage, ThreadUsage { name: "a (b) c".to_owned(), cpu: Duration::from_millis(1540) });
+    }
+
+    #[test]
+    fn a_line_of_a_status_is_read() {
+        let status = "VmHWM:\t    5044 kB\nVmRSS:\t    5040 kB\nHugetlbPages:\t    2048 kB\nThreads:\t1\n";
+        assert_eq!(
+            ["VmRSS:", "HugetlbPages:", "Threads:"].map(|name| bytes(status, name)),
+            [Some(5040 << 10), Some(2 << 20), None]
+        );
     }
 
     #[test]

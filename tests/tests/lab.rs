@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lab::traffic::{Load, Received, Receiver, Sender, Sent};
-use lab::{Counters, Host, Lab, Loss, Nic, Options, RelayProcess, Role, TempDir, address, require_root};
+use lab::{Counters, Host, Lab, Loss, Nic, Options, RelayProcess, Role, TempDir, address, require_root, usage};
 
 /// Nothing arrives for this long: the path is empty, whose every hop takes microseconds.
 const QUIET: Duration = Duration::from_millis(300);
@@ -276,6 +276,23 @@ fn cables_can_be_added() {
     lab::connect(nic(&second, "cli9"), nic(&lab.blue, "blu9"), 1500, 1).unwrap();
     lab.blue.ip("link set blu9 up").unwrap();
     assert!(second.ip("link show cli9").unwrap().contains("cli9"));
+}
+
+/// As long as it is not polled, no thread can do that, and nobody tells.
+#[test]
+fn a_link_card_without_a_program_is_polled_by_a_thread_once_it_joins_packets() {
+    require_root!();
+    let lab = forwarding_lab(Loss::None);
+    let pollers = || usage::kernel_threads(&["napi/red1-"]).unwrap();
+    let others = pollers();
+    lab.gro_on_link().unwrap();
+    lab.red.threaded_napi(address::RED_LINK_IF).unwrap();
+    let (sent, received) = run(&lab, 5000, |load| load.count(4000));
+    received.check_complete(&sent).unwrap();
+    let used = |thread| usage::cpu_time_exact(thread).unwrap_or_default();
+    let busy: Duration = pollers().into_iter().filter(|thread| !others.contains(thread)).map(used).sum();
+    // 4,000 packets through the kernel take some milliseconds, a thread that waits for nothing some microseconds.
+    assert!(busy > Duration::from_millis(1), "{busy:?}");
 }
 
 /// Writes a stand-in for the relay.

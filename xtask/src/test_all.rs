@@ -46,9 +46,20 @@ pub fn run(options: &Options) -> Result<()> {
             summary.skip("The namespace tests that need root", "not root");
         }
     }
-    // Informative: how fast a machine is fails no test.
+    // Informative: how fast a machine is fails no test, nor how many instructions a newer compiler makes of the code.
     summary.section("Pipeline benchmark", bench::command(&["pipeline", "--quick", "--name", "test"])?);
+    instructions(&mut summary)?;
     summary.finish()
+}
+
+/// Half a minute of callgrind.
+fn instructions(summary: &mut Summary) -> Result<()> {
+    if run::succeeds(Command::new("valgrind").arg("--version")) {
+        summary.inform("Instruction counts", bench::command(&["instructions"])?);
+    } else {
+        summary.skip("Instruction counts", "valgrind is not installed");
+    }
+    Ok(())
 }
 
 fn licences(summary: &mut Summary, options: &Options) {
@@ -90,6 +101,14 @@ impl Summary {
                 eprintln!("error: {error:#}");
                 self.failed.push(title);
             }
+        }
+    }
+
+    /// A section that only tells.
+    fn inform(&self, title: &'static str, mut command: Command) {
+        heading(title);
+        if let Err(error) = run::show(&mut command) {
+            println!("no failure of the tests: {error:#}");
         }
     }
 

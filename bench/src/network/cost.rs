@@ -72,6 +72,11 @@ impl Cost {
         self.client + self.blue + self.red + self.server + self.kernel
     }
 
+    /// What the relay takes: both of its processes, and the kernel's packet threads, which work for the whole path.
+    pub fn relay(self) -> Duration {
+        self.blue + self.red + self.kernel
+    }
+
     /// Names and parts.
     pub fn parts(self) -> [(&'static str, Duration); 5] {
         [

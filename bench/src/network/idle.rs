@@ -12,7 +12,7 @@ use lab::{Loss, Options, Site, Stream, address};
 
 use super::Times;
 use super::path::{PORT, Path};
-use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
+use crate::measured::{Bars, Bench, Measured, Plot, RUNS, Step, Unit};
 
 /// What an idle relay may take.
 const TARGET_PERCENT: f64 = 2.0;
@@ -34,7 +34,7 @@ pub fn bench(_: bool, times: Times) -> Bench {
         name: "idle",
         about: "share of a core that the relays take with a UDP and a TCP stream, a status link and no traffic"
             .to_owned(),
-        runs: super::RUNS,
+        runs: RUNS,
         runs_quick: super::RUNS_QUICK,
         plots: vec![plot()],
         steps: (0..).zip(CASES).map(|(place, (driver, sessions))| case(place, driver, sessions, times)).collect(),

@@ -18,8 +18,6 @@ use std::time::Duration;
 
 use crate::measured::Bench;
 
-/// Medians of so many runs, of some minutes each.
-const RUNS: u32 = 3;
 /// With `--quick`: a look.
 const RUNS_QUICK: u32 = 1;
 

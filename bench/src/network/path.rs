@@ -38,6 +38,9 @@ impl Path {
     /// Both relays, the link sealed; with `threaded`, a kernel thread polls RED's card on the link.
     pub fn relay(options: &Options, site: &Site, threaded: bool) -> Result<Self> {
         let lab = Lab::new(options)?;
+        if !site.has_programs() {
+            lab.gro_on_link()?;
+        }
         let folder = TempDir::new()?;
         let key = folder.path().join("link.key");
         keygen(&key)?;

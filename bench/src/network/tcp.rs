@@ -12,10 +12,15 @@ use lab::{Loss, Options, Site, Stream, address, usage};
 use super::Times;
 use super::cost::Cost;
 use super::path::{PORT, Path};
-use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
+use crate::measured::{Bars, Bench, Measured, Plot, RUNS, Step, Unit};
 
 /// MTU and number of streams.
 const CASES: [(u32, u8); 4] = [(1500, 1), (1500, 16), (9000, 1), (9000, 16)];
+/// What BLUE, RED and the kernel's threads may take together, CPU seconds per GB.
+const TARGET_PER_GB: f64 = 4.3;
+/// The relay's ways: names, drivers, and whether a kernel thread polls RED's card on the link.
+const WAYS: [(&str, &str, bool); 3] =
+    [("xdp", "xdp", false), ("xdp, threaded NAPI", "xdp", true), ("socket", "socket", false)];
 /// The plots.
 const RATE: &str = "tcp-rate";
 const COST: &str = "tcp-processor-time";
@@ -30,7 +35,7 @@ pub fn bench(quick: bool, times: Times) -> Bench {
         name: "tcp",
         about: "bytes from client to server, RaptorQ 2%, with a status link, against TCP through the kernel over the same hosts"
             .to_owned(),
-        runs: super::RUNS,
+        runs: RUNS,
         runs_quick: super::RUNS_QUICK,
         plots: plots(),
         steps,
@@ -66,17 +71,18 @@ fn case(place: usize, mtu: u32, streams: u8, times: Times) -> Step {
         let options = Options { mtu, zone_mtu: mtu, return_loss: Some(Loss::None), ..Options::default() };
         let direct = measure(Path::kernel(&options)?, streams, times)?;
         let mut figures = direct.figures(place, "kernel", None);
-        for (name, threaded) in [("relay", false), ("relay, threaded NAPI", true)] {
-            let relayed = measure(Path::relay(&options, &site(mtu), threaded)?, streams, times)?;
+        for (name, driver, threaded) in WAYS {
+            let relayed = measure(Path::relay(&options, &site(driver, mtu), threaded)?, streams, times)
+                .with_context(|| name.to_owned())?;
             figures.extend(relayed.figures(place, name, Some(&direct)));
         }
         Ok(figures)
     })
 }
 
-fn site(mtu: u32) -> Site {
+fn site(driver: &str, mtu: u32) -> Site {
     let stream = Stream::new(1, "bytes", "tcp-unilateral", PORT, (address::SERVER, PORT).into());
-    let site = Site::new("xdp").link(&format!("mtu = {mtu}")).return_link("status");
+    let site = Site::new(driver).link(&format!("mtu = {mtu}")).return_link("status");
     site.scheme("raptorq").repair("2%").stream(stream.line("max_sessions = 64"))
 }
 
@@ -145,6 +151,11 @@ impl Summary {
 
     /// `place`: of the case in the plots.
     fn figures(&self, place: usize, name: &str, kernel: Option<&Self>) -> Vec<Measured> {
+        let plain = |what: &str, unit, value| Measured::new(format!("{name}: {what}"), unit, value);
+        if self.whole == 0.0 {
+            // How fast a stream went until it broke says nothing.
+            return vec![plain("streams whole", Unit::Share, self.whole)];
+        }
         let figure = |plot: &str, what: &str, unit, of: &dyn Fn(&Self) -> f64| {
             let figure = Measured::new(format!("{name}: {what}"), unit, of(self)).at(plot, name, place as f64);
             match kernel {
@@ -156,8 +167,9 @@ impl Summary {
             figure(RATE, "rate", Unit::GbitPerSecond, &Self::gbit_per_second),
             figure(COST, "processor time", Unit::SecondsPerGb, &|summary| summary.per_gb(summary.cost.total())),
         ];
-        let plain = |what: &str, unit, value| Measured::new(format!("{name}: {what}"), unit, value);
         if let Some([blue, red]) = self.memory_mib {
+            let all = plain("processor time, relay in all", Unit::SecondsPerGb, self.per_gb(self.cost.relay()));
+            figures.push(all.of("target", TARGET_PER_GB));
             let parts = [("BLUE", self.cost.blue), ("RED", self.cost.red), ("kernel threads", self.cost.kernel)];
             figures.extend(
                 parts.map(|(of, time)| plain(&format!("processor time, {of}"), Unit::SecondsPerGb, self.per_gb(time))),

@@ -13,7 +13,7 @@ use super::Times;
 use super::cost::{Cost, Watched};
 use super::path::{PORT, Path};
 use super::search::{self, Length, Outcome};
-use crate::measured::{Bars, Bench, Measured, Plot, Step, Unit};
+use crate::measured::{Bars, Bench, Measured, Plot, RUNS, Step, Unit};
 
 /// UDP payload: with all headers it fills a link with an MTU of 1,500.
 const SIZE_BYTES: usize = 1400;
@@ -79,7 +79,7 @@ pub fn bench(quick: bool, times: Times) -> Bench {
         about: format!(
             "datagrams of {SIZE_BYTES} bytes, MTU 1500, at the highest rate that loses at most 1 in {LOSS_OF}, against kernel forwarding on the same path"
         ),
-        runs: super::RUNS,
+        runs: RUNS,
         runs_quick: super::RUNS_QUICK,
         plots: plots(),
         steps,
@@ -108,7 +108,7 @@ fn plots() -> Vec<Plot> {
     .into()
 }
 
-/// What the kernel did in a run.
+/// What the kernel did in a run; nothing if that failed.
 #[derive(Default)]
 struct Baseline {
     run: u64,
@@ -116,25 +116,32 @@ struct Baseline {
 }
 
 impl Baseline {
-    /// Measures it, unless this run has it already.
-    fn of(&mut self, run: u64, times: Times) -> Result<&Summary> {
-        if self.run != run || self.summary.is_none() {
-            self.run = run;
-            self.summary = Some(measure(Path::kernel(&Options::default())?, times)?);
+    /// Measures it.
+    fn measure(&mut self, run: u64, times: Times) -> Result<&Summary> {
+        (self.run, self.summary) = (run, None);
+        let summary = measure(Path::kernel(&Options::default())?, times)?;
+        Ok(self.summary.insert(summary))
+    }
+
+    /// What there is of this run. Measures it if it was not tried yet, as with `--only`.
+    fn of(&mut self, run: u64, times: Times) -> Option<&Summary> {
+        if self.run != run {
+            // The ways stand for themselves without it.
+            let _ = self.measure(run, times);
         }
-        self.summary.as_ref().context("just measured")
+        self.summary.as_ref()
     }
 }
 
 fn baseline(kernel: Rc<RefCell<Baseline>>, times: Times) -> Step {
-    Step::new(KERNEL, move |run| Ok(kernel.borrow_mut().of(run, times)?.figures(0, None)))
+    Step::new(KERNEL, move |run| Ok(kernel.borrow_mut().measure(run, times)?.figures(0, None)))
 }
 
 fn case(place: usize, way: Way, kernel: Rc<RefCell<Baseline>>, times: Times) -> Step {
     Step::new(way.name, move |run| {
         let mut kernel = kernel.borrow_mut();
-        let baseline = kernel.of(run, times)?;
-        Ok(measure(way.path()?, times)?.figures(place, Some(baseline)))
+        let baseline = kernel.of(run, times);
+        Ok(measure(way.path()?, times)?.figures(place, baseline))
     })
 }
 
@@ -208,7 +215,7 @@ fn send(path: &Path, source: &mut Source, watched: &Watched, load: Load) -> Resu
 }
 
 impl Summary {
-    /// `place`: of the way in the plots.
+    /// `place`: of the way in the plots; the kernel's is 0.
     fn figures(&self, place: usize, kernel: Option<&Self>) -> Vec<Measured> {
         /// One of a path's steps.
         type Of = fn(&Summary) -> &Passed;
@@ -216,9 +223,9 @@ impl Summary {
             let figure = Measured::new(name, unit, of(self));
             match kernel {
                 Some(kernel) => figure.of("kernel", of(kernel)).at(plot, series, place as f64),
-                // Elsewhere it is the line that the others are compared with.
-                None if plot == LATENCY => figure.at(plot, series, place as f64),
-                None => figure,
+                // The kernel's own is the line that the others are compared with.
+                None if place == 0 && plot != LATENCY => figure,
+                None => figure.at(plot, series, place as f64),
             }
         };
         let mut figures = vec![
@@ -227,6 +234,10 @@ impl Summary {
                 summary.highest.per_gb(summary.highest.cost.total())
             }),
         ];
+        if self.memory_mib.is_some() {
+            let time = self.highest.per_gb(self.highest.cost.relay());
+            figures.push(Measured::new("processor time, relay in all", Unit::SecondsPerGb, time));
+        }
         for (name, time) in self.highest.cost.parts() {
             let name = format!("processor time, {name}");
             figures.push(Measured::new(name, Unit::SecondsPerGb, self.highest.per_gb(time)));

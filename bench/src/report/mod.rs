@@ -50,8 +50,20 @@ pub struct BenchResult {
 pub struct CaseResult {
     /// Its name within the benchmark.
     pub name: String,
-    /// Its figures.
+    /// Its figures, of the runs that did not fail.
     pub figures: Vec<Figure>,
+    /// Runs that failed, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+}
+
+/// A run of a case that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which, from 1 on.
+    pub run: u64,
+    /// Why.
+    pub error: String,
 }
 
 /// A figure over all runs.
@@ -104,7 +116,7 @@ impl Spread {
 }
 
 /// Puts the runs of a case together: figures by name, in the order in which they first came.
-pub fn merge(name: &str, runs: &[Vec<Measured>]) -> CaseResult {
+pub fn merge(name: &str, runs: &[Vec<Measured>], failures: Vec<Failure>) -> CaseResult {
     let mut figures: Vec<Figure> = Vec::new();
     for first in runs.iter().flatten() {
         if figures.iter().any(|figure| figure.name == first.figure) {
@@ -112,11 +124,13 @@ pub fn merge(name: &str, runs: &[Vec<Measured>]) -> CaseResult {
         }
         let all = || runs.iter().flatten().filter(|measured| measured.figure == first.figure);
         let baselines = || all().filter_map(|measured| Some((measured.value, measured.baseline?.1)));
+        // The baseline may have failed in some runs, the case itself not.
+        let of = all().find_map(|measured| measured.baseline).map(|(of, _)| of);
         figures.push(Figure {
             name: first.figure.clone(),
             unit: first.unit,
             value: Spread::of(all().map(|measured| measured.value)),
-            ratio: first.baseline.map(|(of, _)| Ratio {
+            ratio: of.map(|of| Ratio {
                 of: of.to_owned(),
                 baseline: Spread::of(baselines().map(|(_, baseline)| baseline)),
                 value: Spread::of(baselines().map(|(value, baseline)| value / baseline)),
@@ -124,7 +138,7 @@ pub fn merge(name: &str, runs: &[Vec<Measured>]) -> CaseResult {
             points: first.points.clone(),
         });
     }
-    CaseResult { name: name.to_owned(), figures }
+    CaseResult { name: name.to_owned(), figures, failures }
 }
 
 #[cfg(test)]
@@ -135,10 +149,20 @@ mod tests {
     fn ratios_are_of_the_same_run() {
         let run =
             |value: f64, baseline: f64| vec![Measured::new("BLUE", Unit::GbitPerSecond, value).of("limit", baseline)];
-        let case = merge("a case", &[run(10.0, 20.0), run(2.0, 2.0), run(3.0, 10.0)]);
+        let case = merge("a case", &[run(10.0, 20.0), run(2.0, 2.0), run(3.0, 10.0)], Vec::new());
         let [figure] = &case.figures[..] else { panic!("one figure: {case:?}") };
         assert_eq!(figure.value, Spread { median: 3.0, least: 2.0, most: 10.0 });
         let ratio = figure.ratio.as_ref().expect("a baseline");
         assert_eq!(ratio.value, Spread { median: 0.5, least: 0.3, most: 1.0 }, "not 3 / 10");
+    }
+
+    #[test]
+    fn a_run_without_its_baseline_counts_all_the_same() {
+        let alone = vec![Measured::new("rate", Unit::GbitPerSecond, 8.0)];
+        let both = vec![Measured::new("rate", Unit::GbitPerSecond, 6.0).of("kernel", 3.0)];
+        let case = merge("a case", &[alone, both], Vec::new());
+        assert_eq!(case.figures[0].value, Spread { median: 8.0, least: 6.0, most: 8.0 });
+        let ratio = case.figures[0].ratio.as_ref().expect("of the run that has one");
+        assert_eq!((ratio.of.as_str(), ratio.value.least, ratio.value.most), ("kernel", 2.0, 2.0));
     }
 }

@@ -1,6 +1,6 @@
 //! The results as an aligned table.
 
-use super::{BenchResult, Ratio, Report, Spread};
+use super::{BenchResult, Failure, Ratio, Report, Spread};
 use crate::measured::Unit;
 
 /// Rows of texts, each column as wide as its widest; the first columns are names, the others numbers.
@@ -60,8 +60,16 @@ fn print_bench(bench: &BenchResult) {
             }
             table.row(row);
         }
+        if !case.failures.is_empty() {
+            table.row(vec![case.name.clone(), format!("FAILED in {} of {} runs", case.failures.len(), bench.runs)]);
+        }
     }
     table.print();
+    for case in &bench.cases {
+        for Failure { run, error } in &case.failures {
+            println!("  FAILED: {}, run {run}: {error}", case.name);
+        }
+    }
     println!();
 }
 

@@ -19,8 +19,8 @@ may run on the two hosts meanwhile; the zones' cards are not touched.
 
 const SEND_HELP: &str = "\
 Sends full records of its own making over all queues of BLUE's card on the diode, with the code, the
-seal and the ports of the site file: first at --from, then 1.25 times as much with every step until
-the card takes no more, and at last unpaced. Rates count all headers, repair symbols and heartbeats,
+seal and the ports of the site file: first at --from, then --factor times as much with every step
+until the card takes no more, and at last unpaced. Rates count all headers, repair symbols and heartbeats,
 as [link] rate does; [link] rate itself does not count here. Start RED's side first.
 
 Privilege: as `relay blue`. SIGTERM and SIGINT end it.
@@ -43,6 +43,8 @@ Exit codes: 0 a safe rate was found, 1 none was or it failed at run time, 2 bad 
 
 /// A step must be longer than the control thread's looks.
 const STEP_SECONDS: (f64, f64) = (0.2, 3600.0);
+/// Below, RED does not keep all steps; above, it finds nothing but orders of magnitude.
+const FACTORS: (f64, f64) = (1.03, 10.0);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Bench {
@@ -59,10 +61,10 @@ pub(super) struct SendArguments {
     #[command(flatten)]
     file: super::SiteFile,
     /// Length of a step
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     seconds: Duration,
     /// One step at this rate only, such as 2.5Gbit/s
-    #[arg(long, value_name = "RATE", value_parser = rate_of, conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "RATE", value_parser = rate_of, conflicts_with_all = ["from", "to", "factor", "unpaced"])]
     rate: Option<u64>,
     /// The first rate
     #[arg(long, value_name = "RATE", default_value = "100Mbit/s", value_parser = rate_of)]
@@ -70,6 +72,12 @@ pub(super) struct SendArguments {
     /// The last rate; without it up to what the card takes, and then unpaced
     #[arg(long, value_name = "RATE", value_parser = rate_of)]
     to: Option<u64>,
+    /// Each rate is so many times the one before: how finely the highest safe one is found
+    #[arg(long, value_name = "NUMBER", default_value = "1.1", value_parser = factor)]
+    factor: f64,
+    /// End unpaced with --to as well
+    #[arg(long, requires = "to")]
+    unpaced: bool,
     /// Payload of a record in bytes [default: what one frame holds]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(probe::PAYLOAD_BYTES_MIN as i64..=65_000))]
     size: Option<u16>,
@@ -91,6 +99,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let (least, most) = STEP_SECONDS;
     let seconds = text.parse().ok().filter(|seconds| (least..=most).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("expected seconds from {least} to {most}"))
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let (least, most) = FACTORS;
+    let factor = text.parse().ok().filter(|factor| (least..=most).contains(factor));
+    factor.ok_or_else(|| format!("expected a number from {least} to {most}"))
 }
 
 impl Bench {
@@ -125,8 +139,12 @@ impl SendArguments {
     fn what(&self) -> probe::Send {
         probe::Send {
             step: self.seconds,
-            first_bps: self.rate.unwrap_or(self.from),
-            last_bps: self.rate.or(self.to),
+            rates: probe::Rates {
+                first_bps: self.rate.unwrap_or(self.from),
+                last_bps: self.rate.or(self.to),
+                factor: self.factor,
+                unpaced: self.unpaced || self.rate.or(self.to).is_none(),
+            },
             payload_bytes: self.size,
         }
     }

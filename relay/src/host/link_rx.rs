@@ -47,26 +47,45 @@ const BYTES_PER_SLOT: usize = 512;
 const SOCKET_SHARE: usize = 4;
 
 /// All `AF_XDP` queues of a lane.
-pub struct Queues(Vec<XdpRx>);
+pub struct Queues<Q = XdpRx> {
+    queues: Vec<Q>,
+    /// The one that is looked at first: each in turn, since the last ones may get nothing of a full batch.
+    first: usize,
+}
 
-impl RxPort for Queues {
+impl<Q> Default for Queues<Q> {
+    fn default() -> Self {
+        Self { queues: Vec::new(), first: 0 }
+    }
+}
+
+impl<Q: RxPort> RxPort for Queues<Q> {
     fn receive(&mut self, max: usize, each: &mut dyn FnMut(&mut [u8])) -> io::Result<usize> {
-        self.0.iter_mut().try_fold(0, |count, queue| Ok(count + queue.receive(max, each)?))
+        let (before, from) = self.queues.split_at_mut(self.first);
+        let mut count = 0;
+        for queue in from.iter_mut().chain(before) {
+            count += queue.receive(max - count, each)?;
+            if count >= max {
+                break;
+            }
+        }
+        self.first = (self.first + 1) % self.queues.len().max(1);
+        Ok(count)
     }
 }
 
 impl LinkPort for Queues {
     fn register(&self, readiness: &Readiness) -> io::Result<()> {
-        self.0.iter().try_for_each(|queue| readiness.add(queue.as_fd()))
+        self.queues.iter().try_for_each(|queue| readiness.add(queue.as_fd()))
     }
 
     fn overflow(&self) -> u64 {
-        let statistics = self.0.iter().filter_map(|queue| queue.socket().statistics().ok());
+        let statistics = self.queues.iter().filter_map(|queue| queue.socket().statistics().ok());
         statistics.map(|s| s.rx_dropped + s.rx_ring_full).sum()
     }
 
     fn queue_bytes(&self) -> usize {
-        self.0.iter().map(|queue| queue.socket().ring_size() as usize * BYTES_PER_SLOT).sum()
+        self.queues.iter().map(|queue| queue.socket().ring_size() as usize * BYTES_PER_SLOT).sum()
     }
 }
 
@@ -104,13 +123,13 @@ impl XdpReceiving {
         };
         let mut program = ReceivingLink::attach(&end.own.interface, end.port, steered)?;
         let mut mode = program.mode().to_string();
-        let mut opened: Vec<Queues> = (0..lanes.max(1)).map(|_| Queues(Vec::new())).collect();
+        let mut opened: Vec<Queues> = (0..lanes.max(1)).map(|_| Queues::default()).collect();
         for queue in 0..interface.rx_queues {
             let socket = RxSocket::open(&RxConfig::one_of(&end.own.interface, queue, interface.rx_queues))?;
             program.register(queue, socket.as_fd())?;
             mode = format!("{}/{}", program.mode(), socket.mode());
             let lane = queue as usize % opened.len();
-            opened[lane].0.push(XdpRx::new(socket, stripped));
+            opened[lane].queues.push(XdpRx::new(socket, stripped));
         }
         Ok(Self { program, lanes: opened, mode })
     }
@@ -176,5 +195,43 @@ impl ReceiveLink {
     pub fn publish_socket(&self, port: u16) {
         let overflow = self.dropped.of(FrameDropped::Overflow);
         overflow.set(overflow.get().max(UdpDrops::read().of(port)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue with so many frames of this byte.
+    struct Waiting(usize, u8);
+
+    impl RxPort for Waiting {
+        fn receive(&mut self, max: usize, each: &mut dyn FnMut(&mut [u8])) -> io::Result<usize> {
+            let count = self.0.min(max);
+            (0..count).for_each(|_| each(&mut [self.1]));
+            self.0 -= count;
+            Ok(count)
+        }
+    }
+
+    /// The lane takes a full batch as a sign that more waits, and does not look at its clocks.
+    #[test]
+    fn a_batch_of_several_queues_is_full_only_if_more_may_wait() {
+        let mut queues = Queues { queues: vec![Waiting(40, 0), Waiting(40, 1)], first: 0 };
+        let mut heard = [0; 2];
+        let mut receive =
+            || queues.receive(64, &mut |frame| heard[usize::from(frame[0])] += 1).expect("memory does not fail");
+        assert_eq!([receive(), receive(), receive()], [64, 16, 0]);
+        assert_eq!(heard, [40, 40]);
+    }
+
+    #[test]
+    fn no_queue_starves_beside_one_that_is_always_full() {
+        let mut queues = Queues { queues: vec![Waiting(1_000, 0), Waiting(100, 1), Waiting(100, 2)], first: 0 };
+        let mut heard = [0; 3];
+        for _ in 0..6 {
+            queues.receive(64, &mut |frame| heard[usize::from(frame[0])] += 1).expect("memory does not fail");
+        }
+        assert_eq!(heard[1..], [100, 100], "two batches of six begin with each");
     }
 }

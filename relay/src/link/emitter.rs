@@ -96,15 +96,19 @@ impl<P: TxPort> Emitter<P> {
         }
     }
 
-    /// Hands to the port what may leave by now. Returns when to call again, if anything is still waiting.
+    /// Hands to the port what may leave by now: frames that had to wait for the rate in small batches. Returns when to call
+    /// again, if anything is still waiting.
     pub(super) fn release(&mut self, now: Nanos) -> Option<Nanos> {
         let overhead = self.port.overhead_bytes();
+        if let Some(batch_at) = self.batch_at().filter(|at| *at > now) {
+            return Some(batch_at);
+        }
         while let Some((frame, len)) = self.staged.pop_front() {
             let turn_at = self.turn(now, len + overhead);
             if turn_at > now {
                 self.staged.push_front((frame, len));
                 self.turn_at = Some(turn_at);
-                return Some(turn_at);
+                return self.batch_at();
             }
             if let Err(frame) = self.port.submit(frame, len) {
                 self.staged.push_front((frame, len));
@@ -115,6 +119,13 @@ impl<P: TxPort> Emitter<P> {
             self.staged_bytes -= len + overhead;
         }
         None
+    }
+
+    /// When frames leave again that wait for the rate.
+    fn batch_at(&self) -> Option<Nanos> {
+        let (pacer, turn_at, (_, len)) = (self.pacer.as_ref()?, self.turn_at?, self.staged.front()?);
+        let bytes = len + self.port.overhead_bytes();
+        Some(turn_at.saturating_add(pacer.batch_ns(bytes, self.staged_bytes - bytes)))
     }
 
     /// When the next frame, of `bytes`, may leave.
@@ -180,5 +191,36 @@ mod tests {
             (1, 2),
             "the last number is the last frame"
         );
+    }
+
+    #[test]
+    fn frames_that_wait_for_the_rate_leave_in_small_batches() {
+        const FRAMES: usize = 400;
+        const BURST: usize = 64 << 10;
+        let sealer = Sealer::new(&LinkKey::sealed([1; 32]), Direction::Forward, 1);
+        let rate = Rate { bits_per_second: 1_000_000_000, burst_bytes: BURST as u32 };
+        let port = MemoryLink::new(1_200, 2 * FRAMES, Faults::default(), 1);
+        let mut emitter = Emitter::new(port, sealer, 0, Some(rate));
+        let symbol = [0; 1_000];
+        let frame_bytes = FRAME_OVERHEAD + symbol.len() + emitter.port.overhead_bytes();
+        for _ in 0..FRAMES {
+            emitter.emit(0, Position::default(), Kind::Heartbeat, &symbol);
+        }
+        let burst = FRAMES - emitter.waiting_frames();
+        assert_eq!(burst, BURST / frame_bytes, "the burst leaves at once");
+        let (mut now, mut wakes) = (0, 0);
+        while let Some(at) = emitter.release(now) {
+            assert!(at > now, "{at} after {now}");
+            (now, wakes) = (at, wakes + 1);
+        }
+        assert!(wakes <= (FRAMES - burst) / 7, "{wakes} times for {} frames", FRAMES - burst);
+        let at_the_rate = ((FRAMES * frame_bytes - BURST) * 8) as Nanos;
+        assert!(now.abs_diff(at_the_rate) < at_the_rate / 100, "{now} instead of {at_the_rate} ns");
+
+        // Behind one frame alone there is nothing to wait for.
+        emitter.emit(now, Position::default(), Kind::Heartbeat, &symbol);
+        let turn_at = emitter.release(now).expect("the burst is used up");
+        assert!(turn_at <= now + (frame_bytes as Nanos + 1) * 8, "{turn_at} after {now}");
+        assert_eq!(emitter.release(turn_at), None);
     }
 }

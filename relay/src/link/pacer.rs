@@ -5,6 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Nanos;
 
+/// Frames that wait for the rate leave together for so long at most: a dozen full frames' time at 2 Gbit/s, so that neither this
+/// host nor the other is woken for one or two of them, and little beside what they have waited already.
+const BATCH_NS: Nanos = 75_000;
+/// And for no longer than this part of the burst takes, so that being late on top of it costs nothing of the rate.
+const BATCH_BURST_SHARE: u64 = 4;
+
 /// A rate and how much of it may leave at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -68,6 +74,16 @@ impl Pacer {
     /// without the frame.
     pub(super) fn leaves_late(&self, now: Nanos, bytes: usize) {
         self.full_at.fetch_max((now << FRACTION_BITS).saturating_add(self.cost(bytes)), Relaxed);
+    }
+
+    /// How long after its turn a frame of `bytes` should wait for those behind it, `behind_bytes` in all, so that a small batch
+    /// leaves at once. The bucket keeps what they did not use until then.
+    pub(super) fn batch_ns(&self, bytes: usize, behind_bytes: usize) -> Nanos {
+        let spare_ns = self.burst_length_ns.saturating_sub(self.cost(bytes)) >> FRACTION_BITS;
+        let most_ns = BATCH_NS.min(spare_ns / BATCH_BURST_SHARE);
+        let each_ns = self.takes_ns(bytes).max(1);
+        // Where not even one more frame has its turn by then, waiting brings nothing.
+        self.takes_ns(behind_bytes).min(most_ns / each_ns * each_ns)
     }
 
     /// Time that `bytes` of one lane take when all lanes are busy.

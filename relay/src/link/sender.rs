@@ -308,9 +308,14 @@ impl<P: TxPort> Sender<P> {
         self.emitter.waiting_frames()
     }
 
+    /// Has every frame left that was made? Open blocks may still wait for their time.
+    pub fn is_empty(&self) -> bool {
+        self.emitter.is_empty()
+    }
+
     /// Has everything left?
     pub fn is_drained(&self) -> bool {
-        self.open.is_empty() && self.emitter.is_empty() && !self.unannounced
+        self.open.is_empty() && self.is_empty() && !self.unannounced
     }
 
     /// Where a channel stands: behind every record that it was given so far.

@@ -2,12 +2,10 @@
 
 use super::message::StepHead;
 
-/// Each rate is so many times the one before: fine enough that 90% of the highest safe one is above the one below it.
-const FACTOR: f64 = 1.25;
 /// A step that sent less than this share of its rate was not kept.
 const KEPT: f64 = 0.95;
-/// A step brings something if it sent so many times what any before it did.
-const GAIN: f64 = 1.05;
+/// A step brings something if it sent more than any before it by at least this share of what the ladder climbs with each.
+const GAIN: f64 = 0.2;
 /// The card takes no more after so many steps in a row that were not kept and brought nothing: one may be a hiccup.
 const STALLED_MAX: u8 = 2;
 
@@ -29,11 +27,24 @@ impl Step {
     }
 }
 
-/// From the first rate up, as far as the card follows and then unpaced; or up to a last rate.
+/// Which rates to try.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// The first, bit/s on the link.
+    pub first_bps: u64,
+    /// The last one; without, up to what the card takes.
+    pub last_bps: Option<u64>,
+    /// Each is so many times the one before, above 1.
+    pub factor: f64,
+    /// After them as fast as the card takes it. It lets itself be slowed down, as a paced lane does not.
+    pub unpaced: bool,
+}
+
+/// From the first rate up, to the last one or as far as the card follows, and then unpaced.
 #[derive(Clone, Debug)]
 pub(super) struct Ladder {
+    rates: Rates,
     next_bps: f64,
-    last_bps: Option<u64>,
     before: Option<Step>,
     best_bps: f64,
     /// Steps in a row that brought nothing.
@@ -41,9 +52,8 @@ pub(super) struct Ladder {
 }
 
 impl Ladder {
-    /// From `first_bps` to `last_bps`, or without one until the card takes no more.
-    pub(super) fn new(first_bps: u64, last_bps: Option<u64>) -> Self {
-        Self { next_bps: first_bps as f64, last_bps, before: None, best_bps: 0.0, stalled: 0 }
+    pub(super) fn new(rates: Rates) -> Self {
+        Self { rates, next_bps: rates.first_bps as f64, before: None, best_bps: 0.0, stalled: 0 }
     }
 
     /// The next step. `sent_bps`: what really left in the last one.
@@ -53,11 +63,11 @@ impl Ladder {
         }
         self.learn(sent_bps);
         let number = self.before.map_or(1, |before| before.number + 1);
-        let step = if self.stalled < STALLED_MAX {
+        let reached = self.rates.last_bps.is_some_and(|last| self.before.is_some_and(|it| it.rate_bps == Some(last)));
+        let step = if self.stalled < STALLED_MAX && !reached {
             self.climb(number)
         } else {
-            // Beyond a ladder's given end nobody wants to go.
-            self.last_bps.is_none().then_some(Step { number, rate_bps: None, last: true })?
+            self.rates.unpaced.then_some(Step { number, rate_bps: None, last: true })?
         };
         self.before = Some(step);
         Some(step)
@@ -65,16 +75,17 @@ impl Ladder {
 
     fn learn(&mut self, sent_bps: f64) {
         let Some(asked_bps) = self.before.and_then(|before| before.rate_bps) else { return };
-        let stalls = sent_bps < asked_bps as f64 * KEPT && sent_bps < self.best_bps * GAIN;
+        let gain = 1.0 + (self.rates.factor - 1.0) * GAIN;
+        let stalls = sent_bps < asked_bps as f64 * KEPT && sent_bps < self.best_bps * gain;
         self.stalled = if stalls { self.stalled + 1 } else { 0 };
         self.best_bps = self.best_bps.max(sent_bps);
     }
 
     fn climb(&mut self, number: u16) -> Step {
-        let rate = self.last_bps.map_or(self.next_bps, |last| self.next_bps.min(last as f64));
-        self.next_bps *= FACTOR;
-        let rate_bps = rate as u64;
-        Step { number, rate_bps: Some(rate_bps), last: Some(rate_bps) == self.last_bps }
+        let Rates { last_bps, factor, unpaced, .. } = self.rates;
+        let rate_bps = last_bps.map_or(self.next_bps, |last| self.next_bps.min(last as f64)) as u64;
+        self.next_bps *= factor;
+        Step { number, rate_bps: Some(rate_bps), last: Some(rate_bps) == last_bps && !unpaced }
     }
 }
 
@@ -94,15 +105,33 @@ mod tests {
         rates
     }
 
+    fn from(first_bps: u64, last_bps: Option<u64>) -> Ladder {
+        Ladder::new(Rates { first_bps, last_bps, factor: 1.25, unpaced: last_bps.is_none() })
+    }
+
     #[test]
     fn it_ends_unpaced_once_the_card_takes_no_more() {
-        let rates = climb(Ladder::new(1000, None), 1500.0);
+        let rates = climb(from(1000, None), 1500.0);
         assert_eq!(rates, [1000, 1250, 1562, 1953, 2441, 0].map(|rate| (rate > 0).then_some(rate)));
     }
 
     #[test]
+    fn fine_steps_are_told_from_none() {
+        let rates = Rates { first_bps: 1000, last_bps: None, factor: 1.05, unpaced: true };
+        // A card that gives the rate a twelfth less than it was asked for follows all the same.
+        let mut ladder = Ladder::new(rates);
+        let mut sent_bps = 0.0;
+        for _ in 0..50 {
+            sent_bps = ladder.next(sent_bps).and_then(|step| step.rate_bps).expect("it climbs") as f64 / 1.09;
+        }
+        // The first two steps that are not kept are 1,551 and 1,628: their rates are 1.05 and 1.1 times the most that it takes.
+        let rates = climb(Ladder::new(rates), 1480.0);
+        assert_eq!(rates[9..], [Some(1551), Some(1628), Some(1710), None]);
+    }
+
+    #[test]
     fn a_hiccup_does_not_end_it() {
-        let mut ladder = Ladder::new(1000, None);
+        let mut ladder = from(1000, None);
         let mut rate = |sent_bps| ladder.next(sent_bps).expect("a step").rate_bps;
         assert_eq!([0.0, 1000.0, 800.0, 1560.0, 1000.0].map(&mut rate).map(|rate| rate.is_some()), [true; 5]);
         assert_eq!(rate(1200.0), None, "two in a row");
@@ -110,9 +139,12 @@ mod tests {
 
     #[test]
     fn a_given_end_is_the_last_rate() {
-        assert_eq!(climb(Ladder::new(1000, Some(1300)), 1e9), [Some(1000), Some(1250), Some(1300)]);
-        assert_eq!(climb(Ladder::new(1000, Some(1300)), 1e2).len(), 3);
-        assert_eq!(climb(Ladder::new(1000, Some(9000)), 1e2), [Some(1000), Some(1250), Some(1562)], "a slow card");
-        assert_eq!(climb(Ladder::new(700, Some(700)), 1e9), [Some(700)]);
+        assert_eq!(climb(from(1000, Some(1300)), 1e9), [Some(1000), Some(1250), Some(1300)]);
+        assert_eq!(climb(from(1000, Some(1300)), 1e2).len(), 3);
+        assert_eq!(climb(from(1000, Some(9000)), 1e2), [Some(1000), Some(1250), Some(1562)], "a slow card");
+        assert_eq!(climb(from(700, Some(700)), 1e9), [Some(700)]);
+        let rates = Rates { first_bps: 1000, last_bps: Some(1300), factor: 1.25, unpaced: true };
+        assert_eq!(climb(Ladder::new(rates), 1e9), [Some(1000), Some(1250), Some(1300), None]);
+        assert_eq!(climb(Ladder::new(Rates { last_bps: Some(9000), ..rates }), 1e2)[2..], [Some(1562), None]);
     }
 }

@@ -22,6 +22,7 @@ mod show;
 mod source;
 mod tally;
 
+pub use ladder::Rates;
 pub use message::PAYLOAD_BYTES_MIN;
 pub use receive::{Receive, receive};
 pub use send::{Send, send};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::ladder::{Ladder, Step};
+use super::ladder::{Ladder, Rates, Step};
 use super::message::LaneSent;
 use super::source::{Load, SharedSent, Source, Stage};
 use super::{PAUSE, cpu_time, show};
@@ -34,10 +34,8 @@ const FAREWELL: Duration = PAUSE;
 pub struct Send {
     /// Length of a step, at least 200 ms.
     pub step: Duration,
-    /// The first rate, bit/s on the link.
-    pub first_bps: u64,
-    /// The last one; without, up to what the card takes and then unpaced.
-    pub last_bps: Option<u64>,
+    /// The rates to climb.
+    pub rates: Rates,
     /// Payload of a record, bytes; without, as much as one frame holds.
     pub payload_bytes: Option<u16>,
 }
@@ -101,14 +99,14 @@ fn start(site: &Site, what: Send) -> anyhow::Result<Sending> {
     };
     running.wait_ready()?;
     tracing::info!(epoch, lanes, run = %session::display(common.run), "{obtained}");
-    if site.link.rate_bps.is_some() && what.first_bps != what.last_bps.unwrap_or(0) {
+    if site.link.rate_bps.is_some() && what.rates.last_bps != Some(what.rates.first_bps) {
         tracing::info!("[link] rate of the site file does not count here");
     }
     Ok(Sending {
         lanes: running,
         channel: common.channel,
         encoder: common.encoder,
-        ladder: Ladder::new(what.first_bps, what.last_bps),
+        ladder: Ladder::new(what.rates),
         step_time: what.step,
         pause: PAUSE + fec.deadline + fec.hold,
         phase: Phase::Pausing { since: Instant::now(), step: None },

@@ -14,9 +14,9 @@ use crate::tcp::Feed;
 use crate::telemetry::counters::SendLink;
 use crate::wire::{BENCH_CHANNEL, FLAG_END, RecordHead, RecordType};
 
-/// Frames that may wait for a paced lane's rate before no more records are made: as many as the lane makes between
-/// two looks at them, few enough that a step ends soon after its time.
-const WAITING_MAX: usize = 64;
+/// Frames that may wait for a paced lane's rate before no more records are made: as many as leave between two looks at
+/// them at 30 Gbit/s, few enough that a step ends soon after its time.
+const WAITING_MAX: usize = 256;
 /// What was sent in a step is said again after this long, until the next step.
 const TELL_AGAIN_NS: Nanos = 100_000_000;
 
@@ -52,8 +52,8 @@ enum State {
     /// The order has come, the rate is not set yet.
     Starting,
     Running,
-    /// Until everything has left.
-    Ending,
+    /// Until everything has left; what was sent is known once nothing waits for the rate or the card.
+    Ending(Option<LaneSent>),
     /// Said last at this time.
     Ended(LaneSent, Nanos),
 }
@@ -134,26 +134,29 @@ impl Source {
         pushed
     }
 
-    /// Once all has left, what that was.
-    fn settle<P: TxPort>(&mut self, now: Nanos, step: Step, sender: &Sender<P>) {
-        if !sender.is_drained() {
-            return;
+    /// Once the load has left, what that was: the last block closes after that, with nothing to do until its time.
+    fn settle<P: TxPort>(&mut self, now: Nanos, step: Step, sent: Option<LaneSent>, sender: &Sender<P>) {
+        let sent = sent.or_else(|| sender.is_empty().then(|| self.sent(now, sender)));
+        self.state = State::Ending(sent);
+        if let Some(sent) = sent
+            && sender.is_drained()
+        {
+            self.shared.set(step.number, sent);
+            self.state = State::Ended(sent, 0);
         }
+    }
+
+    fn sent<P: TxPort>(&self, now: Nanos, sender: &Sender<P>) -> LaneSent {
         let after = sender.counters();
         let frames = |counters: &SenderCounters| counters.source_frames + counters.repair_frames + counters.heartbeats;
         let headers = (frames(&after) - frames(&self.before)) * sender.port().overhead_bytes() as u64;
-        let sent = LaneSent {
-            records: self.records,
-            link_bytes: after.frame_bytes - self.before.frame_bytes + headers,
-            elapsed_ns: now - self.began,
-        };
-        self.shared.set(step.number, sent);
-        self.state = State::Ended(sent, 0);
+        let link_bytes = after.frame_bytes - self.before.frame_bytes + headers;
+        LaneSent { records: self.records, link_bytes, elapsed_ns: now - self.began }
     }
 
     fn tell<P: TxPort>(&mut self, now: Nanos, slot: usize, step: Step, sender: &mut Sender<P>) {
-        if let State::Ending = self.state {
-            self.settle(now, step, sender);
+        if let State::Ending(sent) = self.state {
+            self.settle(now, step, sent, sender);
         }
         let State::Ended(sent, _) = self.state else { return };
         let flags = if step.last { FLAG_END } else { 0 };
@@ -175,7 +178,7 @@ impl Sends for Source {
         self.slot = sender.slot(BENCH_CHANNEL);
         match **stage {
             Stage::Run(step) => (self.step, self.state) = (Some(step), State::Starting),
-            Stage::Rest if matches!(self.state, State::Running) => self.state = State::Ending,
+            Stage::Rest if matches!(self.state, State::Running) => self.state = State::Ending(None),
             Stage::Rest => {}
         }
         Ok(())
@@ -186,7 +189,7 @@ impl Sends for Source {
         match self.state {
             State::Starting => self.begin(now, step, sender),
             State::Ended(_, told_at) if now < told_at + TELL_AGAIN_NS => {}
-            State::Ending | State::Ended(..) => self.tell(now, slot, step, sender),
+            State::Ending(_) | State::Ended(..) => self.tell(now, slot, step, sender),
             State::Idle | State::Running => {}
         }
         if matches!(self.state, State::Running) { self.load(now, slot, step, sender) } else { 0 }

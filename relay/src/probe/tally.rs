@@ -4,8 +4,8 @@ use super::message::{LaneSent, StepHead};
 use crate::link::{LinkLoss, Nanos};
 use crate::session::SessionId;
 
-/// Steps that are kept: a ladder of steps of 1.25 from 1 kbit/s to 1 Tbit/s has 94.
-const STEPS_MAX: usize = 256;
+/// Steps that are kept: a ladder of the finest steps, 1.03, from 1 kbit/s to 1 Tbit/s has 703.
+const STEPS_MAX: usize = 1024;
 
 /// What a receiving lane heard of a step of one of the sender's lanes, in one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //! rustup     clippy, rustfmt                      the checks
 //! toolchain  rustc-web | nightly with rust-src    a core library for BPF
 //! linker     llvm-N-dev, then bpf-linker          N is the LLVM of that toolchain's rustc
+//! tests      valgrind                             counts the instructions of the hot path
 //! servers    rsyslog, mariadb, samba, ...         real applications that the tests send through the relay
 //! ```
 
@@ -34,6 +35,10 @@ const HOST_PACKAGES: [Package; 3] = [
     },
     Package { name: "g++", why: "bpf-linker links LLVM, which is C++" },
 ];
+
+/// What the tests need besides.
+const TEST_PACKAGES: [Package; 1] =
+    [Package { name: "valgrind", why: "counts the instructions of the hot path, beside those kept in bench/" }];
 
 /// Debian's way to a core library for BPF.
 const DEBIAN_PACKAGES: [Package; 2] = [
@@ -80,6 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
         setup.linker(&toolchain)?;
     }
     if !options.build_only {
+        setup.packages(&TEST_PACKAGES)?;
         setup.applications()?;
     }
     optional();

@@ -7,7 +7,8 @@ use super::*;
 use crate::fec::{Encoder, Protection, RepairTable, Scheme};
 use crate::link::memory::{Faults, MemoryLink};
 use crate::link::{
-    Claim, Delivery, Rate, Receiver, ReceiverChannel, ReceiverConfig, RxPort as _, SenderChannel, SenderConfig, Settled, Sink,
+    Claim, Delivery, Rate, Receiver, ReceiverChannel, ReceiverConfig, RxPort as _, SenderChannel, SenderConfig,
+    Settled, Sink,
 };
 use crate::wire::{Direction, FRAME_OVERHEAD, LinkKey};
 
@@ -176,6 +177,61 @@ fn a_feed_of_statuses_puts_nothing_else_into_the_link() {
         assert!(kinds.contains(&kind), "{kind:?} is not among {kinds:?}");
     }
     assert_eq!(refused, 0);
+}
+
+/// A feed with sessions of these numbers that were opened and have said nothing.
+fn silent(numbers: std::ops::Range<u8>, answered: bool) -> (FeedSender, Feed) {
+    let (to_lane, mut feed) = feed(Carries::Everything, None).expect("two sockets");
+    for number in numbers {
+        to_lane.try_send(0, [number; 16], Piece::Open { origin: None, answered });
+    }
+    pump(&mut feed);
+    (to_lane, feed)
+}
+
+fn pump(feed: &mut Feed) {
+    let (mut sender, counters) = (link_sender(), SendStream::default());
+    while feed.pump(0, &mut sender, |_| Some((0, &counters))) {}
+}
+
+/// What a heartbeat says, if the link takes so many records.
+fn marks(feed: &mut Feed, room: usize) -> Vec<RecordHead> {
+    let mut said = Vec::new();
+    feed.marks(|_, head, _| {
+        let taken = said.len() < room;
+        said.extend(taken.then_some(*head));
+        taken
+    });
+    said
+}
+
+/// Its marks are the other host's only sign of life while a heartbeat is lost.
+#[test]
+fn a_session_that_says_nothing_is_marked_once_its_open_is_not_repeated() {
+    let kind = |feed: &mut Feed| marks(feed, usize::MAX).first().map(|head| (head.kind, head.flags, head.sequence));
+    let (open, mark) = (Some((RecordType::Open, 0, 0)), Some((RecordType::Mark, 0, 0)));
+    let (to_lane, mut feed) = silent(0..1, true);
+    assert_eq!([0; 5].map(|_| kind(&mut feed)), [open; 5]);
+    to_lane.try_send(0, [0; 16], Piece::Opened);
+    pump(&mut feed);
+    assert_eq!([0; 5].map(|_| kind(&mut feed)), [mark; 5]);
+    let (_, mut unanswered) = silent(0..1, false);
+    assert_eq!([0; 5].map(|_| kind(&mut unanswered)), [open, open, open, mark, mark]);
+}
+
+#[test]
+fn what_a_full_link_does_not_take_is_not_used_up_and_comes_first_the_next_time() {
+    const SESSIONS: u8 = 5;
+    let (_, mut feed) = silent(0..SESSIONS, false);
+    assert!([0; 5].iter().all(|_| marks(&mut feed, 0).is_empty()));
+    let mut opens = [0; SESSIONS as usize];
+    for turn in 1..=8 {
+        for head in marks(&mut feed, 2) {
+            opens[usize::from(head.session[0])] += u32::from(head.kind == RecordType::Open);
+        }
+        assert!(turn != 3 || opens.iter().all(|opens| *opens > 0), "{opens:?} after three turns of two");
+    }
+    assert_eq!(opens, [OPENS_UNANSWERED; SESSIONS as usize]);
 }
 
 /// On a slow link too, who has little to say waits for little.

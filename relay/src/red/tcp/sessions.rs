@@ -190,6 +190,7 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
     }
     let Some(place) = entry.limit.enter() else {
         counters.refused.add(ReceiveRefused::SessionLimit, 1);
+        scene.tell_refused();
         return session;
     };
     counters.sessions.add(1);
@@ -296,6 +297,12 @@ impl Scene<'_> {
         let (stream, session) = (self.entry.name.clone(), session::display(self.id).to_string());
         // A full queue means that the log is behind already; the counters have it.
         let _ = self.notices.try_send(Notice::SessionAborted { stream, session, why });
+    }
+
+    fn tell_refused(&self) {
+        let (stream, session) = (self.entry.name.clone(), session::display(self.id).to_string());
+        // As above.
+        let _ = self.notices.try_send(Notice::SessionRefused { stream, session, places: self.entry.limit.max() });
     }
 
     fn count_aborted(&self, session: &mut Session) {

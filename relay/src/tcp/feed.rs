@@ -17,7 +17,8 @@ use crate::session::{Announced, SessionId};
 use crate::telemetry::counters::SendStream;
 use crate::telemetry::reasons::SendRefused;
 use crate::wire::{
-    FLAG_ABORT, FLAG_END, ORIGIN_LEN, RecordHead, RecordType, STATUS_LEN, Standing, Status, origin_to_wire,
+    FLAG_ABORT, FLAG_END, FLAG_WRAPPED, ORIGIN_LEN, RecordHead, RecordType, STATUS_LEN, Standing, Status,
+    origin_to_wire,
 };
 
 /// Pieces that may wait for a lane, however small.
@@ -155,7 +156,8 @@ enum Flow {
 #[derive(Debug)]
 struct Live {
     slot: u16,
-    offset: u32,
+    /// Bytes sent.
+    offset: u64,
     flow: Flow,
     status: Option<Status>,
 }
@@ -280,10 +282,11 @@ impl Feed {
             Piece::Opened => live.opened(),
             Piece::Data(bytes) => {
                 live.flow = Flow::Running;
-                let head = live.head(fed.id, RecordType::Data, 0);
+                let flags = if live.offset > u64::from(u32::MAX) { FLAG_WRAPPED } else { 0 };
+                let head = live.head(fed.id, RecordType::Data, flags);
                 let taken = sender.push_part(now, sender_slot, &head, bytes)?;
                 bytes.advance(taken);
-                live.offset = live.offset.wrapping_add(taken as u32);
+                live.offset += taken as u64;
                 return Ok(taken);
             }
             Piece::Close => {
@@ -420,7 +423,7 @@ impl Live {
     }
 
     fn head(&self, session: SessionId, kind: RecordType, flags: u8) -> RecordHead {
-        RecordHead { kind, flags, session, sequence: self.offset }
+        RecordHead { kind, flags, session, sequence: self.offset as u32 }
     }
 
     fn open(&self, id: SessionId, origin: Option<SocketAddr>) -> (RecordHead, Payload) {

@@ -72,11 +72,11 @@ const CHANNEL: u16 = 1;
 const BLOCK_NS: Nanos = 100_000_000;
 
 #[derive(Default)]
-struct Kinds(Vec<RecordType>);
+struct Heads(Vec<RecordHead>);
 
-impl Sink for Kinds {
+impl Sink for Heads {
     fn record(&mut self, delivery: &Delivery<'_>) {
-        self.0.push(delivery.head.kind);
+        self.0.push(delivery.head);
     }
     fn settled(&mut self, _: &Settled) {}
     fn new_epoch(&mut self, _: u32) {}
@@ -115,8 +115,8 @@ fn paced_sender(deadline_ns: Nanos, rate: Option<Rate>) -> link::Sender<MemoryLi
     sender
 }
 
-/// Everything that arrives at the other end, by type.
-fn arrived(sender: &mut link::Sender<MemoryLink>) -> Vec<RecordType> {
+/// Everything that arrives at the other end.
+fn arrived(sender: &mut link::Sender<MemoryLink>) -> Vec<RecordHead> {
     sender.poll(BLOCK_NS).expect("memory");
     let mut receiver = Receiver::new(ReceiverConfig {
         key: LinkKey::unsealed(),
@@ -130,10 +130,10 @@ fn arrived(sender: &mut link::Sender<MemoryLink>) -> Vec<RecordType> {
         pool_bytes: 1 << 20,
     });
     receiver.set_channels(&[ReceiverChannel { channel: CHANNEL, stream_type: 2, ordered: true }]);
-    let mut kinds = Kinds::default();
-    let received = sender.port_mut().receive(usize::MAX, &mut |frame| receiver.frame(0, frame, &mut kinds));
+    let mut heads = Heads::default();
+    let received = sender.port_mut().receive(usize::MAX, &mut |frame| receiver.frame(0, frame, &mut heads));
     assert!(received.expect("memory") > 0);
-    kinds.0
+    heads.0
 }
 
 /// What comes of every piece that there is, of two heartbeats and of the host's stop.
@@ -164,7 +164,8 @@ fn carried(carries: Carries) -> (Vec<RecordType>, u64) {
     feed.marks(|_, head, payload| mark(head, payload));
     feed.abort_all();
     feed.marks(|_, head, payload| mark(head, payload));
-    (arrived(&mut sender), counters.refused.of(SendRefused::StatusOnly).get())
+    let kinds = arrived(&mut sender).iter().map(|head| head.kind).collect();
+    (kinds, counters.refused.of(SendRefused::StatusOnly).get())
 }
 
 #[test]
@@ -232,6 +233,21 @@ fn what_a_full_link_does_not_take_is_not_used_up_and_comes_first_the_next_time()
         assert!(turn != 3 || opens.iter().all(|opens| *opens > 0), "{opens:?} after three turns of two");
     }
     assert_eq!(opens, [OPENS_UNANSWERED; SESSIONS as usize]);
+}
+
+/// A RED that was started anew just then must not take the rest for the whole.
+#[test]
+fn bytes_at_the_wrap_do_not_look_like_a_beginning() {
+    const WRAP: u64 = 1 << 32;
+    let (to_lane, mut feed) = feed(Carries::Everything, None).expect("two sockets");
+    let (mut sender, counters) = (link_sender(), SendStream::default());
+    feed.live.insert([1; 16], Live { offset: WRAP - 1, flow: Flow::Running, ..Live::new(0) });
+    for bytes in [&b"a"[..], b"b", b"c"] {
+        to_lane.try_send(0, [1; 16], Piece::Data(Bytes::from_static(bytes)));
+    }
+    while feed.pump(0, &mut sender, |_| Some((0, &counters))) {}
+    let heads = arrived(&mut sender).into_iter().map(|head| (head.sequence, head.flags));
+    assert_eq!(heads.collect::<Vec<_>>(), [(u32::MAX, 0), (0, FLAG_WRAPPED), (1, FLAG_WRAPPED)]);
 }
 
 /// On a slow link too, who has little to say waits for little.

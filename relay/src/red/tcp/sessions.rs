@@ -96,10 +96,11 @@ impl Sessions {
         }
     }
 
-    /// BLUE says how far the client has taken the answers.
+    /// BLUE says how far the client has taken the answers. Whatever becomes of BLUE, what was delivered was delivered.
     fn status(&self, delivery: &Delivery<'_>) {
         let status = Status::from_wire(delivery.payload);
-        if let (Some(status), Some(session)) = (status, self.by_id.get(&delivery.head.session)) {
+        let session = self.by_id.get(&delivery.head.session).filter(|session| session.is_being_delivered());
+        if let (Some(status), Some(session)) = (status, session) {
             session.peer.report(&status);
         }
     }

@@ -40,6 +40,15 @@ impl Loss {
         Self::Random { per_million: (percent * 10_000.0).round() as u32 }
     }
 
+    /// The fewest frames that are lost of thousands.
+    pub fn frames_min(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Random { .. } | Self::All => 1,
+            Self::Bursts { burst, .. } => burst.into(),
+        }
+    }
+
     /// The rule of the `loss` chain, if one is needed.
     fn rule(self) -> Option<String> {
         Some(match self {

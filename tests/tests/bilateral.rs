@@ -1,5 +1,5 @@
-//! TCP both ways over two one-way links, and what holds for every kind of TCP stream: crowds, storms, and who shows the
-//! client's address.
+//! TCP both ways over two one-way links, and what holds for every kind of TCP stream: crowds, storms, silence, and who
+//! shows the client's address.
 
 #[path = "bilateral/crowd.rs"]
 mod crowd;
@@ -13,6 +13,8 @@ mod pattern;
 mod pressure;
 #[path = "bilateral/rig.rs"]
 mod rig;
+#[path = "bilateral/silent.rs"]
+mod silent;
 #[path = "bilateral/storm.rs"]
 mod storm;
 #[path = "bilateral/whole.rs"]

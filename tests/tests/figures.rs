@@ -7,7 +7,8 @@
 //! RELAY_BINARY=$PWD/target/release/relay cargo test --release -p lab --test figures -- --ignored --nocapture [NAME]
 //! ```
 //!
-//! What the TCP figures take from the environment is listed in `figures/rig.rs`.
+//! What the TCP figures take from the environment is listed in `figures/rig.rs`; the README's are with
+//! `RELAY_FIGURES_RETURN=status`.
 
 #[path = "figures/delivery.rs"]
 mod delivery;

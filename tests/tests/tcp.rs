@@ -2,6 +2,8 @@
 
 #[path = "tcp/broken.rs"]
 mod broken;
+#[path = "tcp/rate.rs"]
+mod rate;
 #[path = "tcp/rig.rs"]
 mod rig;
 #[path = "tcp/whole.rs"]

@@ -21,6 +21,8 @@ use crate::wire::Direction;
 const STORE_EVERY: Duration = Duration::from_secs(1);
 /// The link is down after so many heartbeat periods without a frame: two may be lost.
 const ALARM_HEARTBEATS: u64 = 3;
+/// ... and a little more: lanes tell every 100 ms what they have heard, and a busy one later.
+const ALARM_MORE_NS: Nanos = 200_000_000;
 
 /// What a lane has seen of the link.
 #[derive(Clone, Debug, Default)]
@@ -171,7 +173,7 @@ impl LinkWatch {
         let last = self.seen.iter().filter_map(|seen| seen.last_frame_at).max()?;
         let heartbeat_ns = self.seen.iter().map(|seen| seen.heartbeat_ns).max().unwrap_or(0);
         let silent_ns = now.saturating_sub(last);
-        let silent = silent_ns > heartbeat_ns * ALARM_HEARTBEATS;
+        let silent = silent_ns > heartbeat_ns * ALARM_HEARTBEATS + ALARM_MORE_NS;
         let peer = self.peer();
         if silent && !self.down && !self.stopped {
             self.down = true;
@@ -296,12 +298,12 @@ mod tests {
             let mut watch = folder.watch(direction);
             assert!(watch.alarm(60_000 * MS).is_none(), "never heard: it may not have started yet");
             watch.look([seen(6, &[], Some(1000 * MS))].iter());
-            assert!(watch.alarm(1750 * MS).is_none(), "three heartbeats");
-            let down = watch.alarm(1800 * MS).expect("more than that");
-            assert!(down.text.starts_with(&format!("nothing from {peer} for 800 ms")), "{}", down.text);
-            assert!(watch.alarm(1900 * MS).is_none(), "told already");
-            watch.look([seen(6, &[], Some(2000 * MS))].iter());
-            let up = watch.alarm(2100 * MS).expect("a frame came");
+            assert!(watch.alarm(1950 * MS).is_none(), "three heartbeats, and told late");
+            let down = watch.alarm(2000 * MS).expect("more than that");
+            assert!(down.text.starts_with(&format!("nothing from {peer} for 1000 ms")), "{}", down.text);
+            assert!(watch.alarm(2100 * MS).is_none(), "told already");
+            watch.look([seen(6, &[], Some(2200 * MS))].iter());
+            let up = watch.alarm(2300 * MS).expect("a frame came");
             assert_eq!((up.kind, up.text), (Kind::LinkUp, format!("{peer} is heard again")));
         }
     }

@@ -20,6 +20,7 @@ use crate::lane::ReceivingOrder;
 use crate::steer::ReceivingLink;
 use crate::tcp::Memory;
 use crate::telemetry::counters::ReceiveCounters;
+use crate::telemetry::reasons::ReceiveRefused;
 use crate::telemetry::report::Occasion;
 use crate::telemetry::syslog::{Event, Kind, Syslog, Target};
 use crate::wire::BENCH_CHANNEL;
@@ -122,6 +123,15 @@ impl RedHost {
                     }
                     let text = format!("session {session} broken off: {why}");
                     let event = Event::new(Kind::SessionAborted, "aborted", text);
+                    self.syslog.send(Event { stream: Some(stream), ..event });
+                }
+                Notice::SessionRefused { stream, session, places } => {
+                    if self.chatter.admit() {
+                        tracing::warn!(%stream, %session, places, "session not delivered: all places are taken");
+                    }
+                    let text =
+                        format!("session {session} not delivered: the stream has {places} sessions here already");
+                    let event = Event::new(Kind::SessionAborted, ReceiveRefused::SessionLimit.name(), text);
                     self.syslog.send(Event { stream: Some(stream), ..event });
                 }
                 Notice::SessionFailed { stream, session, error } => {

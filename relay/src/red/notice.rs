@@ -32,6 +32,15 @@ pub enum Notice {
         /// Why.
         why: Failure,
     },
+    /// A TCP session is not delivered: its stream has as many as it may have here.
+    SessionRefused {
+        /// Its stream.
+        stream: String,
+        /// Its UUID.
+        session: String,
+        /// So many.
+        places: u32,
+    },
     /// Trouble with a file, or with the place of files.
     File {
         /// The channel's name.

@@ -8,8 +8,10 @@ use crate::link::Nanos;
 /// if that is more, so that a sender that runs at the rate on average is not cut by its timer's jitter.
 const BURST_BYTES_MIN: u64 = 128 * 1024;
 const BURST_NS: u64 = 10_000_000;
+/// Smaller pieces of a connection cost more than they spare others' time.
+const PIECE_BYTES_MIN: usize = 8 << 10;
 
-/// Polices a stream: the generic cell rate algorithm in one atomic word.
+/// Polices a stream, or makes its sessions take turns: the generic cell rate algorithm in one atomic word.
 #[derive(Debug)]
 pub struct SharedRate {
     bits_per_second: u64,
@@ -31,16 +33,30 @@ impl SharedRate {
         self.bits_per_second
     }
 
-    /// May `bytes` pass at `now`? If so, they count. More than a burst passes alone, after everything before it: reads of
-    /// a connection may be that long, and would wait for ever.
+    /// May `bytes`, no more than the largest datagram, pass at `now`? If so, they count.
     pub fn admit(&self, now: Nanos, bytes: usize) -> bool {
         let cost = time_ns(bytes as u64, self.bits_per_second);
         self.passed_at
             .try_update(Relaxed, Relaxed, |passed_at| {
                 let after = passed_at.max(now).saturating_add(cost);
-                (after <= now.saturating_add(self.burst_ns.max(cost))).then_some(after)
+                (after <= now.saturating_add(self.burst_ns)).then_some(after)
             })
             .is_ok()
+    }
+
+    /// Counts `bytes`, and says from when on they may pass: at once within a burst, else after all that came before. For who
+    /// can wait: everybody's turn comes, however small the others' pieces are.
+    pub fn reserve(&self, now: Nanos, bytes: usize) -> Nanos {
+        let cost = time_ns(bytes as u64, self.bits_per_second);
+        let after = |passed_at: Nanos| passed_at.max(now).saturating_add(cost);
+        let before = self.passed_at.update(Relaxed, Relaxed, after);
+        before.max(now).saturating_sub(self.burst_ns).max(now)
+    }
+
+    /// Who can wait should ask for no more bytes at once: what passes in the time of a burst, so that it is soon others' turn.
+    pub fn piece_bytes(&self) -> usize {
+        let bytes = u128::from(self.bits_per_second) * u128::from(BURST_NS) / 8_000_000_000;
+        usize::try_from(bytes).unwrap_or(usize::MAX).max(PIECE_BYTES_MIN)
     }
 }
 
@@ -61,13 +77,22 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_burst_passes_alone_and_counts() {
+    fn whoever_waits_has_its_turn_after_those_before_it_whatever_their_size() {
+        const MS: Nanos = 1_000_000;
         let rate = SharedRate::new(8_000_000);
-        assert!(rate.admit(0, 1));
-        assert!(!rate.admit(0, 1_000_000), "a byte is before it");
-        assert!(rate.admit(1_000, 1_000_000));
-        assert!(!rate.admit(800_000_000, 1_000_000), "it takes a second");
-        assert!(rate.admit(1_000_001_000, 1_000_000));
+        let burst_ms = 131;
+        let turns = [100_000, 1_000_000, 1000, 1000].map(|bytes| rate.reserve(0, bytes) / MS);
+        assert_eq!(turns, [0, 0, 1100 - burst_ms - 1, 1101 - burst_ms - 1]);
+        // At the rate from then on; a later time finds some of it passed.
+        assert_eq!(rate.reserve(1000 * MS, 1000) / MS, 1000);
+        assert_eq!(rate.reserve(5000 * MS, 1000), 5000 * MS);
+    }
+
+    #[test]
+    fn pieces_are_small_beside_the_rate_and_never_tiny() {
+        let pieces = [1, 80_000_000, u64::MAX].map(|rate| SharedRate::new(rate).piece_bytes());
+        assert_eq!(pieces[..2], [PIECE_BYTES_MIN, 100_000]);
+        assert!(pieces[2] > 1 << 40);
     }
 
     #[test]

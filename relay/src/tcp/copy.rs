@@ -1,7 +1,6 @@
 //! Bytes between a session's socket and the link, one function for each way.
 
 use std::io;
-use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +11,7 @@ use super::activity::Activity;
 use super::failure::Failure;
 use super::feed::{FeedSender, Piece};
 use super::inflow::{Arrived, WayEnd};
+use super::pace::Pace;
 use super::peer::Peer;
 use super::reporter::Reporter;
 use super::socket::lost;
@@ -21,8 +21,6 @@ use crate::session::SessionId;
 const READ_BYTES_MIN: usize = 8 << 10;
 /// ... and of one that always has more: a quarter less of the processor per byte than 64 KiB at a time.
 const READ_BYTES_MAX: usize = 256 << 10;
-/// A stream above its rate is looked at again after this long.
-const RATE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why a session was broken off.
 #[derive(Debug, thiserror::Error)]
@@ -45,16 +43,14 @@ pub enum Broken {
 }
 
 /// Reads everything that a session's socket has into the link, until its end, which is told as a close. Gives how many bytes
-/// that was.
-///
-/// `admit` says for bytes that were read whether they may go on at once: `Some(false)` asks to wait, `None` breaks off.
+/// that was. Within its stream's rate it is not idle: nothing else holds it up.
 pub async fn read_in(
     socket: &mut ReadHalf<'_>,
     feed: &FeedSender,
     (slot, id): (u16, SessionId),
     peer: &Peer,
     activity: &Activity,
-    admit: impl Fn(usize) -> Option<bool>,
+    pace: &Pace<impl Fn() -> bool>,
 ) -> Result<u64, Broken> {
     let mut buffer = BytesMut::new();
     let (mut sent_bytes, mut wanted_bytes) = (0, READ_BYTES_MIN);
@@ -71,15 +67,13 @@ pub async fn read_in(
         // Before there is a buffer, and each goes with its bytes: idle sessions have none.
         socket.readable().await?;
         activity.begin();
-        wanted_bytes = wanted_bytes.min(feed.piece_bytes_max());
+        wanted_bytes = wanted_bytes.min(feed.piece_bytes_max()).min(pace.piece_bytes_max());
         buffer.reserve(wanted_bytes);
         let bytes = socket.read_buf(&mut (&mut buffer).limit(room_bytes.min(wanted_bytes))).await?;
         wanted_bytes = next_read(wanted_bytes, bytes);
         activity.touch();
         let piece = if bytes == 0 { Piece::Close } else { Piece::Data(std::mem::take(&mut buffer).freeze()) };
-        while !admit(bytes).ok_or(Broken::Given(Failure::StreamRemoved))? {
-            tokio::time::sleep(RATE_PAUSE).await;
-        }
+        pace.pass(bytes, || activity.touch()).await?;
         if !feed.send(slot, id, piece).await {
             return Err(Broken::Stopping);
         }

@@ -17,7 +17,8 @@ use crate::session::{Announced, SessionId};
 use crate::telemetry::counters::SendStream;
 use crate::telemetry::reasons::SendRefused;
 use crate::wire::{
-    FLAG_ABORT, FLAG_END, ORIGIN_LEN, RecordHead, RecordType, STATUS_LEN, Standing, Status, origin_to_wire,
+    FLAG_ABORT, FLAG_END, FLAG_WRAPPED, ORIGIN_LEN, RecordHead, RecordType, STATUS_LEN, Standing, Status,
+    origin_to_wire,
 };
 
 /// Pieces that may wait for a lane, however small.
@@ -34,7 +35,7 @@ const QUEUE_SHARE: usize = 8;
 const PUMP_BYTES: usize = 256 * 1024;
 /// Frames that must be free for another record.
 const FRAMES_PER_RECORD: usize = 4;
-/// An open that nobody has answered is repeated at so many heartbeats, where nobody can answer: two may be lost.
+/// An open that nobody can answer is repeated at so many heartbeats: two may be lost.
 const OPENS_UNANSWERED: u32 = 3;
 
 /// What happens to a session.
@@ -141,8 +142,11 @@ impl FeedSender {
 /// Where a session's bytes stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
-    /// No byte and no end was sent.
-    Silent,
+    /// Nothing of them was told.
+    Untold,
+    /// No byte and no end was sent; the open is repeated so often, and says this of the client.
+    Opening(u32, Option<SocketAddr>),
+    /// Bytes may come at any time, also the first ones: a session that says nothing is no less alive.
     Running,
     Closed,
     Aborted,
@@ -152,10 +156,9 @@ enum Flow {
 #[derive(Debug)]
 struct Live {
     slot: u16,
-    offset: u32,
+    /// Bytes sent.
+    offset: u64,
     flow: Flow,
-    /// How often the open is still repeated, and what it says of the client.
-    opens: Option<(u32, Option<SocketAddr>)>,
     status: Option<Status>,
 }
 
@@ -171,6 +174,8 @@ pub struct Feed {
     /// A piece of which part has gone out, or for which there was no room.
     rest: Option<Fed>,
     live: FxHashMap<SessionId, Live>,
+    /// Which of them, in the map's order, was the first that the last heartbeat had no room for.
+    left_out: Option<usize>,
     ended: Announced<Live>,
     /// Who waits for what has not left yet.
     unreached: Vec<(Waypoint, oneshot::Sender<()>)>,
@@ -191,6 +196,7 @@ pub fn feed(carries: Carries, bits_per_second: Option<u64>) -> std::io::Result<(
         rings: 0,
         rest: None,
         live: FxHashMap::default(),
+        left_out: None,
         ended: Announced::default(),
         unreached: Vec::new(),
     };
@@ -270,16 +276,17 @@ impl Feed {
         let mut push = |(head, payload): (RecordHead, Payload)| sender.push(now, sender_slot, &head, payload.bytes());
         match &mut fed.piece {
             Piece::Open { origin, answered } => {
-                live.opens = Some((if *answered { u32::MAX } else { OPENS_UNANSWERED }, *origin));
+                live.flow = Flow::Opening(if *answered { u32::MAX } else { OPENS_UNANSWERED }, *origin);
                 push(live.open(fed.id, *origin))?;
             }
-            Piece::Opened => live.opens = None,
+            Piece::Opened => live.opened(),
             Piece::Data(bytes) => {
                 live.flow = Flow::Running;
-                let head = live.head(fed.id, RecordType::Data, 0);
+                let flags = if live.offset > u64::from(u32::MAX) { FLAG_WRAPPED } else { 0 };
+                let head = live.head(fed.id, RecordType::Data, flags);
                 let taken = sender.push_part(now, sender_slot, &head, bytes)?;
                 bytes.advance(taken);
-                live.offset = live.offset.wrapping_add(taken as u32);
+                live.offset += taken as u64;
                 return Ok(taken);
             }
             Piece::Close => {
@@ -323,12 +330,23 @@ impl Feed {
     /// it.
     pub fn marks(&mut self, mut mark: impl FnMut(u16, &RecordHead, &[u8]) -> bool) {
         let mut announce = |id: SessionId, live: &mut Live| {
-            let slot = live.slot;
-            live.records(id).into_iter().flatten().all(|(head, payload)| mark(slot, &head, payload.bytes()))
+            let mut records = live.records(id).into_iter().flatten();
+            let taken = records.all(|(head, payload)| mark(live.slot, &head, payload.bytes()));
+            if taken {
+                live.repeated();
+            }
+            taken
         };
-        for (id, live) in &mut self.live {
-            announce(*id, live);
-        }
+        // A full link leaves some out: the next time those come first.
+        let first = self.left_out.take().unwrap_or(0);
+        let left_out = &mut self.left_out;
+        let mut announce_at = |(place, (id, live)): (usize, (&SessionId, &mut Live))| {
+            if !announce(*id, live) {
+                left_out.get_or_insert(place);
+            }
+        };
+        self.live.iter_mut().enumerate().skip(first).for_each(&mut announce_at);
+        self.live.iter_mut().enumerate().take(first).for_each(&mut announce_at);
         self.ended.announce(announce);
     }
 
@@ -401,11 +419,11 @@ fn status_record(session: SessionId, status: Status) -> (RecordHead, Payload) {
 
 impl Live {
     fn new(slot: u16) -> Self {
-        Self { slot, offset: 0, flow: Flow::Silent, opens: None, status: None }
+        Self { slot, offset: 0, flow: Flow::Untold, status: None }
     }
 
     fn head(&self, session: SessionId, kind: RecordType, flags: u8) -> RecordHead {
-        RecordHead { kind, flags, session, sequence: self.offset }
+        RecordHead { kind, flags, session, sequence: self.offset as u32 }
     }
 
     fn open(&self, id: SessionId, origin: Option<SocketAddr>) -> (RecordHead, Payload) {
@@ -413,19 +431,34 @@ impl Live {
         (self.head(id, RecordType::Open, 0), payload)
     }
 
+    /// Its open needs no repeating.
+    fn opened(&mut self) {
+        if matches!(self.flow, Flow::Opening(..)) {
+            self.flow = Flow::Running;
+        }
+    }
+
     /// What a heartbeat repeats of this session: where its bytes stand, and its status.
-    fn records(&mut self, id: SessionId) -> [Option<(RecordHead, Payload)>; 2] {
+    fn records(&self, id: SessionId) -> [Option<(RecordHead, Payload)>; 2] {
         let mark = |flags| Some((self.head(id, RecordType::Mark, flags), Payload::None));
         let bytes = match self.flow {
-            Flow::Silent => self.opens.filter(|(left, _)| *left > 0).map(|(_, origin)| self.open(id, origin)),
+            Flow::Untold => None,
+            Flow::Opening(_, origin) => Some(self.open(id, origin)),
             Flow::Running => mark(0),
             Flow::Closed => mark(FLAG_END),
             Flow::Aborted => mark(FLAG_END | FLAG_ABORT),
         };
-        if let Some((left, _)) = &mut self.opens {
-            *left = left.saturating_sub(1);
-        }
         [bytes, self.status.map(|status| status_record(id, status))]
+    }
+
+    /// A heartbeat has repeated them.
+    fn repeated(&mut self) {
+        if let Flow::Opening(left, _) = &mut self.flow {
+            *left -= 1;
+            if *left == 0 {
+                self.opened();
+            }
+        }
     }
 }
 

@@ -30,7 +30,7 @@
 //! | offset | bytes | field | meaning |
 //! | --- | --- | --- | --- |
 //! | 0 | 1 | type | 0 is padding up to the end of the symbol |
-//! | 1 | 1 | flags | bit 0: end of the session; bit 1: it was broken off |
+//! | 1 | 1 | flags | bit 0: end of the session; bit 1: it was broken off; bit 2: bytes beyond the first 4 GiB |
 //! | 2 | 2 | length | payload bytes |
 //! | 4 | 16 | UUID | the session |
 //! | 20 | 4 | sequence | datagram number or byte offset within the session |
@@ -78,7 +78,7 @@ mod status;
 pub use frame::{FrameError, Header, Kind, Position};
 pub use heartbeat::{HEARTBEAT_LEN_MAX, Heartbeat, HeartbeatEntry, STREAM_ENTRIES_MAX, table_digest};
 pub use origin::{ORIGIN_LEN, origin_from_wire, origin_to_wire};
-pub use record::{FLAG_ABORT, FLAG_END, RecordHead, RecordType};
+pub use record::{FLAG_ABORT, FLAG_END, FLAG_WRAPPED, RecordHead, RecordType};
 pub use replay::{ReplayWindow, Verdict};
 pub use seal::{Direction, LinkKey, OpenError, Opener, Sealer};
 pub use status::{STATUS_LEN, Standing, Status};

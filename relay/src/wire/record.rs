@@ -7,6 +7,9 @@ use super::bytes::{array, put, u16_at, u32_at};
 pub const FLAG_END: u8 = 1;
 /// With [`FLAG_END`]: the session was broken off, so that its destination must not take it for complete.
 pub const FLAG_ABORT: u8 = 2;
+/// Flag of bytes whose offset has wrapped: a session's first 4 GiB are before them, and they are not its beginning even where
+/// their sequence is 0.
+pub const FLAG_WRAPPED: u8 = 4;
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +57,7 @@ impl RecordType {
 pub struct RecordHead {
     /// What the record says.
     pub kind: RecordType,
-    /// [`FLAG_END`] or 0.
+    /// [`FLAG_END`], [`FLAG_ABORT`] and [`FLAG_WRAPPED`], or 0.
     pub flags: u8,
     /// The session.
     pub session: [u8; 16],

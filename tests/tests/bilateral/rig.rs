@@ -163,17 +163,21 @@ pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 
 /// Counters of the stream on one link, as a relay tells them now.
 pub fn counts(relay: &RelayProcess, link: &str) -> Counts {
-    let from = relay.log().len();
-    relay.signal(libc::SIGUSR1).unwrap();
-    let told = relay.wait_for_line(from, SOON, |text| stream_line(text, link).is_some()).unwrap();
-    Counts(stream_line(&told, link).expect("as it was found"))
+    Counts(told(relay, |line| line.text("link").unwrap_or("forward") == link && line.fields.contains_key("stream")))
 }
 
-/// The counter line in `text`, if it is of the stream on this link.
-fn stream_line(text: &str, link: &str) -> Option<Line> {
-    let line = Line::parse(text).filter(|line| line.occasion == Occasion::Stats)?;
-    let named = line.fields.get("link").map_or("forward", String::as_str);
-    (named == link && line.fields.contains_key("stream")).then_some(line)
+/// A counter of a link itself.
+pub fn link_count(relay: &RelayProcess, link: &str, key: &str) -> u64 {
+    told(relay, |line| line.text("link") == Some(link) && !line.fields.contains_key("stream")).count(key)
+}
+
+/// A counter line that a relay tells now.
+fn told(relay: &RelayProcess, wanted: impl Fn(&Line) -> bool) -> Line {
+    let from = relay.log().len();
+    relay.signal(libc::SIGUSR1).unwrap();
+    let found = |text: &str| Line::parse(text).filter(|line| line.occasion == Occasion::Stats && wanted(line));
+    let text = relay.wait_for_line(from, SOON, |text| found(text).is_some()).unwrap();
+    found(&text).expect("as it was found")
 }
 
 /// A stream's counters.

@@ -26,6 +26,10 @@ fn whole(driver: &'static str, weather: Weather, (blue, destination): (IpAddr, I
             scope.spawn(move || assert_eq!(pattern.read_to_end(to), (BYTES, End::Closed)));
         }
     });
+    for link in [Some(&path.ground.lab.diode), path.ground.lab.back.as_ref()] {
+        let lost = link.unwrap().counters().unwrap().dropped;
+        assert!(lost >= weather.0.frames_min(), "only {lost} frames were lost");
+    }
     let (blue, red, log) = rig::stop(path);
     assert_eq!(blue.number("received_bytes").unwrap(), BYTES, "{log}");
     assert_eq!(red.number("delivered_bytes").unwrap(), BYTES, "{log}");

@@ -12,6 +12,8 @@ use super::rig::{self, PORT};
 const CLIENTS: u8 = 50;
 /// The requirement; measured times are printed beside it.
 const DROPPED_MAX: Duration = Duration::from_secs(1);
+/// No machine is so busy that two heartbeats, half a second, become this; whoever waits for anything else takes longer.
+const DROPPED_BOUND: Duration = Duration::from_secs(3);
 
 /// An answer alone in its block, with the repair symbols of the default promise: more than any heartbeat has.
 const ANSWER_FRAMES: u64 = 8;
@@ -42,12 +44,14 @@ fn serves(path: &Path5, server: &Server) {
     assert_eq!(rig::end_of(path, &client), End::InOrder);
 }
 
-/// Every client loses its connection; prints how long after `since` the last one did.
+/// Every client loses its connection, soon; prints how long after `since` the last one did.
 fn all_reset(path: &Path5, clients: &[TcpStream], since: Instant, what: &str) {
     for client in clients {
         assert_eq!(rig::end_of(path, client), End::Reset, "{}", rig::logs(path));
     }
-    println!("{what}: {} clients dropped after {:?}; at most {DROPPED_MAX:?} wanted", clients.len(), since.elapsed());
+    let took = since.elapsed();
+    println!("{what}: {} clients dropped after {took:?}; at most {DROPPED_MAX:?} wanted", clients.len());
+    assert!(took < DROPPED_BOUND, "{what}: dropped after {took:?}\n{}", rig::logs(path));
 }
 
 /// So many destinations see a reset, and none an end in order.
@@ -97,7 +101,9 @@ fn kill_blue(driver: &str) {
     kill(&path.blue);
     all_reset(&path, &clients, killed_at, &format!("{driver}: BLUE killed"));
     all_broken_off(&server, CLIENTS);
-    println!("{driver}: BLUE killed: {CLIENTS} destinations were reset after {:?}", killed_at.elapsed());
+    let took = killed_at.elapsed();
+    println!("{driver}: BLUE killed: {CLIENTS} destinations were reset after {took:?}");
+    assert!(took < DROPPED_BOUND, "destinations were reset after {took:?}\n{}", rig::logs(&path));
     path.blue = path.ground.relay(Role::Blue);
     serves(&path, &server);
     let ended = rig::stop(path);

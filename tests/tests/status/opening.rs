@@ -1,6 +1,7 @@
 //! A client is held until its destination has accepted, and dropped when it does not.
 
 use std::net::Shutdown;
+use std::time::{Duration, Instant};
 
 use lab::traffic::tcp::{self, End, read_all, send};
 use lab::{Role, Syslog, require_root};
@@ -8,6 +9,8 @@ use lab::{Role, Syslog, require_root};
 use super::rig::{self, About, PORT, Silence};
 
 const BYTES: u64 = 1_000_000;
+/// Well above `connect_timeout` where these tests set it, and half its default.
+const DROPPED_BOUND: Duration = Duration::from_secs(5);
 
 /// What is sent before RED has connected waits on BLUE, and then arrives.
 fn held(driver: &str) {
@@ -90,8 +93,10 @@ fn a_destination_that_does_not_answer_costs_the_client_its_connection() {
     let stream = rig::stream(1, PORT).line("connect_timeout = \"1s\"");
     let path = rig::ground(&rig::site("xdp").stream(stream)).start();
     let _silence = Silence::begin(&path.ground.lab.server, PORT);
+    let begun = Instant::now();
     let client = rig::connect(&path.ground, PORT);
     assert_eq!(rig::end_of(&path, &client), End::Reset);
+    assert!(begun.elapsed() < DROPPED_BOUND, "after {:?}\n{}", begun.elapsed(), rig::logs(&path));
     rig::wait_logged(&path.red, &["cannot be delivered", "timed out"]);
     let ended = rig::stop(path);
     assert_eq!(ended.blue("refused.open_failed") + ended.blue("refused.open_timeout"), 1, "{}", ended.log);
@@ -104,9 +109,11 @@ fn without_red_a_client_is_dropped_after_its_time() {
     let ground = rig::ground(&rig::site("xdp").stream(stream));
     let syslog = Syslog::start(&ground.lab.blue);
     let blue = ground.relay(Role::Blue);
+    let begun = Instant::now();
     let client = rig::connect(&ground, PORT);
     let source = client.local_addr().unwrap().to_string();
     assert_eq!(tcp::end_of(&client).unwrap(), End::Reset, "{}", blue.log().text());
+    assert!(begun.elapsed() < DROPPED_BOUND, "after {:?}\n{}", begun.elapsed(), blue.log().text());
     rig::wait_logged(&blue, &["RED did not answer in time", &source]);
     rig::wait_told(&syslog, &["open_timeout", &source, "stream1"]);
     let stopped = blue.stop().unwrap();

@@ -5,12 +5,14 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use lab::path::{Ground, Path5};
 use lab::traffic::tcp;
-use lab::{Host, Loss, Options, Site, Stream, address};
+use lab::{Host, Loss, Options, Site, Stream, Syslog, address};
 
-pub use lab::traffic::tcp::{SOON, Server, send};
+pub use lab::traffic::tcp::{Destination, SOON, Server, send};
 
 /// The stream's port, on BLUE and on the server.
 pub const PORT: u16 = 5140;
+/// With these a session begins ([`session`]).
+pub const FIRST_BYTES: u64 = 1000;
 
 /// A path whose one stream is TCP, with `lines` of its own.
 pub fn start(driver: &str, loss: Loss, protection: (&str, &str, u32), lines: &[&str]) -> Path5 {
@@ -19,6 +21,8 @@ pub fn start(driver: &str, loss: Loss, protection: (&str, &str, u32), lines: &[&
     let stream = lines.iter().fold(stream, |stream, line| stream.line(line));
     // No faster than RED can take it, also when it was built without optimisation and has little of the processor.
     let site = Site::new(driver).link("rate = \"200Mbit/s\"").protect(share, residual, burst).stream(stream);
+    let syslog = format!("syslog = \"{}\"", Syslog::TARGET);
+    let site = site.blue(&syslog).red(&syslog);
     Ground::sealed(&Options { loss, ..Options::default() }, &site).start()
 }
 
@@ -39,6 +43,21 @@ pub fn send_whole(path: &Path5, seed: u8, bytes: u64) {
     connection.shutdown(Shutdown::Write).expect("still connected");
     // BLUE closes once it has taken everything.
     let _ = connection.read(&mut [0]);
+}
+
+/// A client and its connection at the destination, after the first [`FIRST_BYTES`] of its seed have come.
+pub fn session(path: &Path5, destination: &Destination, seed: u8) -> (TcpStream, TcpStream) {
+    let mut client = connect(path).expect("BLUE accepts");
+    send(&mut client, seed, FIRST_BYTES).expect("BLUE reads");
+    let connection = destination.accept();
+    tcp::expect(&connection, seed, 0, FIRST_BYTES).expect("they come");
+    (client, connection)
+}
+
+/// Waits for a message to syslog that holds all of `words`.
+pub fn wait_told(syslog: &Syslog, words: &[&str]) {
+    let wanted = |message: &str| words.iter().all(|word| message.contains(word));
+    syslog.until(SOON, wanted).unwrap_or_else(|all| panic!("{words:?} in none of {all:#?}"));
 }
 
 /// Stops both relays and gives their counters of the stream.

@@ -12,7 +12,9 @@ fn whole(driver: &str, loss: Loss, protection: (&str, &str, u32)) {
     let server = rig::serve(&path.ground.lab.server);
     rig::send_whole(&path, 7, BYTES);
     let arrived = server.next();
+    let lost = path.ground.lab.diode.counters().unwrap().dropped;
     let (blue, red, log) = rig::stop(path);
+    assert!(lost >= loss.frames_min(), "only {lost} frames were lost\n{log}");
     assert!(arrived.whole && !arrived.wrong, "{arrived:?}\n{log}");
     assert_eq!(arrived.bytes, BYTES, "{log}");
     assert_eq!(blue.number("received_bytes").unwrap(), BYTES, "{log}");

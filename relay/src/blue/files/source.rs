@@ -19,7 +19,7 @@ use crate::files::journal::Journal;
 use crate::files::{Chain, Pool, Progress, Scribe, Unwritten};
 use crate::host::{Clock, make_private};
 use crate::session::{SessionId, SharedRate};
-use crate::tcp::FeedSender;
+use crate::tcp::{FeedSender, Pace};
 
 /// The way over the link.
 #[derive(Clone)]
@@ -46,10 +46,9 @@ impl LinkSide {
         self.lanes[usize::from(session[15]) % self.lanes.len()].clone()
     }
 
-    /// May so many bytes go now? `None`: never again.
-    pub fn admit(&self, bytes: usize) -> Option<bool> {
-        let in_force = self.in_force.load(Acquire);
-        in_force.then(|| self.rate.as_ref().is_none_or(|rate| rate.admit(self.clock.now(), bytes)))
+    /// What the channel's rate makes of each of its files.
+    pub fn pace(&self) -> Pace<impl Fn() -> bool + '_> {
+        Pace { rate: self.rate.clone(), clock: self.clock, in_force: || self.in_force.load(Acquire) }
     }
 }
 

@@ -111,8 +111,7 @@ impl Transfer<'_> {
             }
             feed.send(session.0, session.1, Piece::Opened).await;
         }
-        let admit = |bytes: usize| self.link.admit(bytes);
-        let mut outflow = Outflow { feed: &feed, session, peer, admit, sent_bytes: 0 };
+        let mut outflow = Outflow { feed: &feed, session, peer, pace: self.link.pace(), sent_bytes: 0 };
         outflow.push(self.head.to_wire().into()).await?;
         let mut hasher = blake3::Hasher::new();
         let mut left_bytes = self.head.attributes.size_bytes;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::host::Clock;
 use crate::session::{SessionId, SharedRate};
 use crate::tcp::{
-    Activity, Broken, FeedSender, Peer, Piece, Reporter, WayEnd, fails_after_end, lost, read_in, write_out,
+    Activity, Broken, FeedSender, Pace, Peer, Piece, Reporter, WayEnd, fails_after_end, lost, read_in, write_out,
 };
 
 /// A client's session.
@@ -94,13 +94,11 @@ impl Connection {
         let activity = Activity::new(self.clock);
         let (mut reads, mut writes) = client.split();
         let (feed, peer, session) = (&self.feed, &*self.peer, (self.slot, self.id));
-        let admit = |bytes: usize| {
-            (self.in_force)().then(|| self.rate.as_ref().is_none_or(|rate| rate.admit(self.clock.now(), bytes)))
-        };
+        let pace = Pace { rate: self.rate.clone(), clock: self.clock, in_force: &self.in_force };
         let (ended, all_read) = oneshot::channel();
         let takes_answers = self.answers.is_some();
         let inward = async {
-            let sent_bytes = read_in(&mut reads, feed, session, peer, &activity, admit).await?;
+            let sent_bytes = read_in(&mut reads, feed, session, peer, &activity, &pace).await?;
             // Nobody waits for it once the session is over.
             let _ = ended.send(());
             if !takes_answers {

@@ -21,8 +21,8 @@ use crate::red::files::{Reception, Store};
 use crate::red::notice::Notice;
 use crate::session::{self, Place, SessionId};
 use crate::tcp::{
-    Activity, Broken, Failure, FeedSender, Memory, Peer, Reporter, WayEnd, Windows, end_in_order, fails_after_end,
-    keep_alive, read_in, write_out,
+    Activity, Broken, Failure, FeedSender, Memory, Pace, Peer, Reporter, WayEnd, Windows, end_in_order,
+    fails_after_end, keep_alive, read_in, write_out,
 };
 use crate::wire::Standing;
 
@@ -226,9 +226,11 @@ impl Delivery {
                 return one_way(writing, &mut reads, self.reporter.as_ref()).await;
             };
             let session = (self.slot, self.id);
+            // Answers have no rate but the link's.
+            let pace = Pace { rate: None, clock: self.clock, in_force: || true };
             let (ended, all_read) = oneshot::channel();
             let reading = async {
-                let sent_bytes = read_in(&mut reads, returns, session, &self.peer, &activity, |_| Some(true)).await?;
+                let sent_bytes = read_in(&mut reads, returns, session, &self.peer, &activity, &pace).await?;
                 // Nobody waits for it once the session is over.
                 let _ = ended.send(());
                 Err(fails_after_end(reads.as_ref(), &self.peer, sent_bytes).await)

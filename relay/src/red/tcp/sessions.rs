@@ -15,7 +15,7 @@ use crate::session::{self, SessionId};
 use crate::tcp::{Failure, Fate, Inflow, Peer, Piece, way};
 use crate::telemetry::counters::ReceiveStream;
 use crate::telemetry::reasons::ReceiveRefused;
-use crate::wire::{FLAG_ABORT, FLAG_END, RecordHead, RecordType, Standing, Status, origin_from_wire};
+use crate::wire::{FLAG_ABORT, FLAG_END, FLAG_WRAPPED, RecordHead, RecordType, Standing, Status, origin_from_wire};
 
 #[derive(Debug)]
 struct Session {
@@ -96,10 +96,11 @@ impl Sessions {
         }
     }
 
-    /// BLUE says how far the client has taken the answers.
+    /// BLUE says how far the client has taken the answers. Whatever becomes of BLUE, what was delivered was delivered.
     fn status(&self, delivery: &Delivery<'_>) {
         let status = Status::from_wire(delivery.payload);
-        if let (Some(status), Some(session)) = (status, self.by_id.get(&delivery.head.session)) {
+        let session = self.by_id.get(&delivery.head.session).filter(|session| session.is_being_delivered());
+        if let (Some(status), Some(session)) = (status, session) {
             session.peer.report(&status);
         }
     }
@@ -184,24 +185,34 @@ fn begin(scene: &Scene<'_>, deliveries: &Deliveries, delivery: &Delivery<'_>) ->
     let mut session = Session { slot: delivery.slot, peer, inflow: None, ended_at: now, counted: false };
     // The end of a file tells what of it is missing, also if that is its beginning.
     let notes_gaps = entry.files.is_some() && deliveries.returns().is_none();
-    if delivery.head.sequence != 0 && !notes_gaps || !known {
-        scene.tell_aborted(Failure::Missing(delivery.head.sequence));
+    let missing_bytes = missing_before(delivery.head);
+    if missing_bytes > 0 && !notes_gaps || !known {
+        scene.tell_aborted(Failure::Missing(missing_bytes));
         return session;
     }
     let Some(place) = entry.limit.enter() else {
         counters.refused.add(ReceiveRefused::SessionLimit, 1);
+        scene.tell_refused();
         return session;
     };
     counters.sessions.add(1);
     let (way, end) = way(deliveries.memory());
     session.inflow = Some(if notes_gaps {
-        Inflow::noting_gaps(way, rules.room_bytes, delivery.head.sequence)
+        Inflow::noting_gaps(way, rules.room_bytes, missing_bytes)
     } else {
         Inflow::new(way, rules.room_bytes)
     });
     let (stream, peer, files) = (&*entry.name, Arc::clone(&session.peer), entry.files.clone());
     deliveries.begin(Begin { stream, slot: delivery.slot, rules, id, client, peer, way: end, place, files });
     session
+}
+
+/// How many bytes of a session at least are before its first record that came.
+fn missing_before(head: RecordHead) -> u32 {
+    match head.sequence {
+        0 if head.flags & FLAG_WRAPPED != 0 => u32::MAX,
+        sequence => sequence,
+    }
 }
 
 fn counted(table: &Table, slot: usize, lane: usize) -> Option<(&Entry, &ReceiveStream)> {
@@ -298,6 +309,12 @@ impl Scene<'_> {
         let _ = self.notices.try_send(Notice::SessionAborted { stream, session, why });
     }
 
+    fn tell_refused(&self) {
+        let (stream, session) = (self.entry.name.clone(), session::display(self.id).to_string());
+        // As above.
+        let _ = self.notices.try_send(Notice::SessionRefused { stream, session, places: self.entry.limit.max() });
+    }
+
     fn count_aborted(&self, session: &mut Session) {
         self.counters.sessions_aborted.add(u64::from(!session.counted));
         session.counted = true;
@@ -305,5 +322,18 @@ impl Scene<'_> {
         if let Some(inflow) = &mut session.inflow {
             inflow.abandon();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_byte_is_a_beginning() {
+        let head = |sequence, flags| RecordHead { kind: RecordType::Data, flags, session: [1; 16], sequence };
+        assert_eq!(missing_before(head(0, 0)), 0);
+        assert_eq!(missing_before(head(7, 0)), 7);
+        assert_eq!(missing_before(head(0, FLAG_WRAPPED)), u32::MAX);
     }
 }

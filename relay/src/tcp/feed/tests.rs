@@ -7,7 +7,8 @@ use super::*;
 use crate::fec::{Encoder, Protection, RepairTable, Scheme};
 use crate::link::memory::{Faults, MemoryLink};
 use crate::link::{
-    Claim, Delivery, Rate, Receiver, ReceiverChannel, ReceiverConfig, RxPort as _, SenderChannel, SenderConfig, Settled, Sink,
+    Claim, Delivery, Rate, Receiver, ReceiverChannel, ReceiverConfig, RxPort as _, SenderChannel, SenderConfig,
+    Settled, Sink,
 };
 use crate::wire::{Direction, FRAME_OVERHEAD, LinkKey};
 
@@ -71,11 +72,11 @@ const CHANNEL: u16 = 1;
 const BLOCK_NS: Nanos = 100_000_000;
 
 #[derive(Default)]
-struct Kinds(Vec<RecordType>);
+struct Heads(Vec<RecordHead>);
 
-impl Sink for Kinds {
+impl Sink for Heads {
     fn record(&mut self, delivery: &Delivery<'_>) {
-        self.0.push(delivery.head.kind);
+        self.0.push(delivery.head);
     }
     fn settled(&mut self, _: &Settled) {}
     fn new_epoch(&mut self, _: u32) {}
@@ -114,8 +115,8 @@ fn paced_sender(deadline_ns: Nanos, rate: Option<Rate>) -> link::Sender<MemoryLi
     sender
 }
 
-/// Everything that arrives at the other end, by type.
-fn arrived(sender: &mut link::Sender<MemoryLink>) -> Vec<RecordType> {
+/// Everything that arrives at the other end.
+fn arrived(sender: &mut link::Sender<MemoryLink>) -> Vec<RecordHead> {
     sender.poll(BLOCK_NS).expect("memory");
     let mut receiver = Receiver::new(ReceiverConfig {
         key: LinkKey::unsealed(),
@@ -129,10 +130,10 @@ fn arrived(sender: &mut link::Sender<MemoryLink>) -> Vec<RecordType> {
         pool_bytes: 1 << 20,
     });
     receiver.set_channels(&[ReceiverChannel { channel: CHANNEL, stream_type: 2, ordered: true }]);
-    let mut kinds = Kinds::default();
-    let received = sender.port_mut().receive(usize::MAX, &mut |frame| receiver.frame(0, frame, &mut kinds));
+    let mut heads = Heads::default();
+    let received = sender.port_mut().receive(usize::MAX, &mut |frame| receiver.frame(0, frame, &mut heads));
     assert!(received.expect("memory") > 0);
-    kinds.0
+    heads.0
 }
 
 /// What comes of every piece that there is, of two heartbeats and of the host's stop.
@@ -163,7 +164,8 @@ fn carried(carries: Carries) -> (Vec<RecordType>, u64) {
     feed.marks(|_, head, payload| mark(head, payload));
     feed.abort_all();
     feed.marks(|_, head, payload| mark(head, payload));
-    (arrived(&mut sender), counters.refused.of(SendRefused::StatusOnly).get())
+    let kinds = arrived(&mut sender).iter().map(|head| head.kind).collect();
+    (kinds, counters.refused.of(SendRefused::StatusOnly).get())
 }
 
 #[test]
@@ -176,6 +178,76 @@ fn a_feed_of_statuses_puts_nothing_else_into_the_link() {
         assert!(kinds.contains(&kind), "{kind:?} is not among {kinds:?}");
     }
     assert_eq!(refused, 0);
+}
+
+/// A feed with sessions of these numbers that were opened and have said nothing.
+fn silent(numbers: std::ops::Range<u8>, answered: bool) -> (FeedSender, Feed) {
+    let (to_lane, mut feed) = feed(Carries::Everything, None).expect("two sockets");
+    for number in numbers {
+        to_lane.try_send(0, [number; 16], Piece::Open { origin: None, answered });
+    }
+    pump(&mut feed);
+    (to_lane, feed)
+}
+
+fn pump(feed: &mut Feed) {
+    let (mut sender, counters) = (link_sender(), SendStream::default());
+    while feed.pump(0, &mut sender, |_| Some((0, &counters))) {}
+}
+
+/// What a heartbeat says, if the link takes so many records.
+fn marks(feed: &mut Feed, room: usize) -> Vec<RecordHead> {
+    let mut said = Vec::new();
+    feed.marks(|_, head, _| {
+        let taken = said.len() < room;
+        said.extend(taken.then_some(*head));
+        taken
+    });
+    said
+}
+
+/// Its marks are the other host's only sign of life while a heartbeat is lost.
+#[test]
+fn a_session_that_says_nothing_is_marked_once_its_open_is_not_repeated() {
+    let kind = |feed: &mut Feed| marks(feed, usize::MAX).first().map(|head| (head.kind, head.flags, head.sequence));
+    let (open, mark) = (Some((RecordType::Open, 0, 0)), Some((RecordType::Mark, 0, 0)));
+    let (to_lane, mut feed) = silent(0..1, true);
+    assert_eq!([0; 5].map(|_| kind(&mut feed)), [open; 5]);
+    to_lane.try_send(0, [0; 16], Piece::Opened);
+    pump(&mut feed);
+    assert_eq!([0; 5].map(|_| kind(&mut feed)), [mark; 5]);
+    let (_, mut unanswered) = silent(0..1, false);
+    assert_eq!([0; 5].map(|_| kind(&mut unanswered)), [open, open, open, mark, mark]);
+}
+
+#[test]
+fn what_a_full_link_does_not_take_is_not_used_up_and_comes_first_the_next_time() {
+    const SESSIONS: u8 = 5;
+    let (_, mut feed) = silent(0..SESSIONS, false);
+    assert!([0; 5].iter().all(|_| marks(&mut feed, 0).is_empty()));
+    let mut opens = [0; SESSIONS as usize];
+    for turn in 1..=8 {
+        for head in marks(&mut feed, 2) {
+            opens[usize::from(head.session[0])] += u32::from(head.kind == RecordType::Open);
+        }
+        assert!(turn != 3 || opens.iter().all(|opens| *opens > 0), "{opens:?} after three turns of two");
+    }
+    assert_eq!(opens, [OPENS_UNANSWERED; SESSIONS as usize]);
+}
+
+/// A RED that was started anew just then must not take the rest for the whole.
+#[test]
+fn bytes_at_the_wrap_do_not_look_like_a_beginning() {
+    const WRAP: u64 = 1 << 32;
+    let (to_lane, mut feed) = feed(Carries::Everything, None).expect("two sockets");
+    let (mut sender, counters) = (link_sender(), SendStream::default());
+    feed.live.insert([1; 16], Live { offset: WRAP - 1, flow: Flow::Running, ..Live::new(0) });
+    for bytes in [&b"a"[..], b"b", b"c"] {
+        to_lane.try_send(0, [1; 16], Piece::Data(Bytes::from_static(bytes)));
+    }
+    while feed.pump(0, &mut sender, |_| Some((0, &counters))) {}
+    let heads = arrived(&mut sender).into_iter().map(|head| (head.sequence, head.flags));
+    assert_eq!(heads.collect::<Vec<_>>(), [(u32::MAX, 0), (0, FLAG_WRAPPED), (1, FLAG_WRAPPED)]);
 }
 
 /// On a slow link too, who has little to say waits for little.

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn the_first_manifests_of_a_run_tell_of_the_end_of_the_last() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let since = |last_run, count| since(at(10_000), last_run, count, Duration::from_secs(60));
+        let since = |last_run, count| since(at(10_000), last_run, count, Duration::from_mins(1));
         for count in 0..PERIODS {
             assert_eq!(since(Some(at(5_000)), count), Some(at(5_000 - 180)));
             assert_eq!(since(None, count), Some(at(10_000 - 180)));

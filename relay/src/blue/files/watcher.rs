@@ -18,9 +18,7 @@ use crate::blue::table::Table;
 use crate::blue::tcp::AnswersSender;
 use crate::config::{After, Files, Site};
 use crate::files::checks::{Chain, Subject, Verdict, is_temporary};
-use crate::files::{
-    Attributes, Connection, Endpoint, EndpointError, FileName, Found, Trouble, Writers, new_file,
-};
+use crate::files::{Attributes, Connection, Endpoint, EndpointError, FileName, Found, Trouble, Writers, new_file};
 use crate::host::{Clock, TcpRuntime};
 use crate::tcp::FeedSender;
 

@@ -12,7 +12,7 @@ const FEATURES: u32 = 4;
 const STRING_WORDS: usize = 8;
 const STRINGS_AT: usize = 3;
 
-/// `NETIF_F_ALL_TSO` of linux/netdev_features.h.
+/// `NETIF_F_ALL_TSO` of `linux/netdev_features.h`.
 const TCP_SEGMENTATION: [&str; 4] =
     ["tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation"];
 

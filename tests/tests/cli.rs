@@ -310,6 +310,7 @@ fn bench_refuses_what_cannot_be_before_anything_starts() {
         ("send", &["--rate", "fast"][..], "write it like \"500Mbit/s\""),
         ("send", &["--rate", "1Gbit/s", "--to", "2Gbit/s"], "cannot be used with"),
         ("send", &["--seconds", "0.1"], "seconds from 0.2 to 3600"),
+        ("send", &["--factor", "1"], "a number from 1.03 to 10"),
         ("send", &["--size", "19"], "20..=65000"),
         ("receive", &["--loss", "2"], "above 0 and below 1"),
         ("receive", &[], "relay keygen"),

@@ -61,12 +61,12 @@ pub fn site() -> Site {
 
 /// Has RED's card on the link poll as the environment says. Real cards join what arrives; a veth does with an XDP program only.
 pub fn prepare_cards(path: &Path5) {
-    let red = &path.ground.lab.red;
+    let lab = &path.ground.lab;
     if setting("DRIVER", "xdp") == "socket" {
-        red.gro(address::RED_LINK_IF).expect("RED's link joins what arrives");
+        lab.gro_on_link().expect("RED's link joins what arrives");
     }
     if setting("THREADED", "0") == "1" {
-        red.threaded_napi(address::RED_LINK_IF).expect("RED's link polls in a thread");
+        lab.red.threaded_napi(address::RED_LINK_IF).expect("RED's link polls in a thread");
     }
 }
 

@@ -295,10 +295,10 @@ fn a_link_card_without_a_program_is_polled_by_a_thread_once_it_joins_packets() {
     assert!(busy > Duration::from_millis(1), "{busy:?}");
 }
 
-/// Writes a stand-in for the relay.
+/// Writes a stand-in for the relay. Not for `sh`: dash forgets a signal that comes while it starts a command (`vforked` in its `onsig`).
 fn stand_in(folder: &TempDir, script: &str) -> PathBuf {
     let path = folder.path().join("relay");
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
 }

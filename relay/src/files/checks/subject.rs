@@ -81,6 +81,7 @@ impl<'a> Subject<'a> {
     pub async fn read(&mut self, bytes_max: usize) -> Result<Bytes, EndpointError> {
         self.endpoint.read(bytes_max).await
     }
+
     /// Its content from the beginning on: what was read already, if the file is open behind it, and what follows that. What was
     /// checked is so what is sent, whatever has become of the file meanwhile.
     ///

@@ -1,5 +1,7 @@
 //! The relay's library: everything that the `relay` command is made of.
+pub mod afpacket;
 pub mod blue;
+pub mod card;
 pub mod cli;
 pub mod config;
 pub mod fec;

@@ -34,7 +34,7 @@ mod child;
 mod diode;
 mod host;
 mod interrupt;
-mod offload;
+pub mod offload;
 pub mod path;
 mod relay;
 mod require;

@@ -33,7 +33,8 @@ pub(crate) fn join_received(
     Ok(to.run(|| set(interface, "rx-gro", true))??)
 }
 
-fn set(interface: &str, feature: &str, on: bool) -> io::Result<()> {
+/// Switches a feature, by the name that `ethtool -k` has for it, of an interface of the calling thread's network namespace.
+pub fn set(interface: &str, feature: &str, on: bool) -> io::Result<()> {
     let mut strings = [0; sys::ETHTOOL_WORDS];
     (strings[0], strings[1]) = (GET_STRINGS, FEATURES);
     sys::ethtool(interface, &mut strings)?;

@@ -10,6 +10,8 @@ use super::cost::Watched;
 
 /// Of the stream, on BLUE and on the server.
 pub const PORT: u16 = 5000;
+/// For the site file: packets leave one by one.
+pub const AF_XDP: &str = "transmit = \"af_xdp\"";
 /// A mebibyte, as memory is counted.
 pub const MEBIBYTE: f64 = (1 << 20) as f64;
 
@@ -35,7 +37,8 @@ impl Path {
         Ok(Self { lab, relays: None })
     }
 
-    /// Both relays, the link sealed; with `threaded`, a kernel thread polls RED's card on the link.
+    /// Both relays, the link sealed; with `threaded`, a kernel thread polls RED's card on the link, and BLUE sends over `AF_XDP`: what a
+    /// packet socket sends at once is more than a veth's 256 entries hold until the thread gets to them.
     pub fn relay(options: &Options, site: &Site, threaded: bool) -> Result<Self> {
         let lab = Lab::new(options)?;
         if !site.has_programs() {
@@ -44,7 +47,8 @@ impl Path {
         let folder = TempDir::new()?;
         let key = folder.path().join("link.key");
         keygen(&key)?;
-        let file = site.clone().key_file(&key).write(folder.path())?;
+        let site = if threaded { site.clone().link(AF_XDP) } else { site.clone() };
+        let file = site.key_file(&key).write(folder.path())?;
         let red = RelayProcess::start(&binary()?, Role::Red, &lab.red, &file)?;
         let blue = RelayProcess::start(&binary()?, Role::Blue, &lab.blue, &file)?;
         if threaded {

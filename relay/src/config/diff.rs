@@ -134,6 +134,7 @@ fn link_keys(old: &Site, new: &Site, restart: &mut Vec<String>) {
         ("link.rate", old.rate_bps != new.rate_bps),
         ("link.burst", old.burst_bytes != new.burst_bytes),
         ("link.key_file", old.key_file != new.key_file),
+        ("link.transmit", old.transmit != new.transmit),
         ("link.heartbeat", old.heartbeat != new.heartbeat),
         ("link.blue", old.blue != new.blue),
         ("link.red", old.red != new.red),

@@ -35,7 +35,7 @@ pub use files::{After, Files, FilesSource, FilesTarget, Place, PlaceKind};
 pub use problem::{Problem, SiteErrors, render};
 pub use site::{
     Driver, Encapsulation, Endpoint, Fec, Host, Impersonate, LEAST_ROOM_BYTES, Link, Network, Protection, ReturnLink,
-    ReturnMode, Role, Scheme, Site, Stream, StreamKind, Syslog, Unmatched,
+    ReturnMode, Role, Scheme, Site, Stream, StreamKind, Syslog, Transmit, Unmatched,
 };
 pub use tables::default_burst_bytes;
 pub use text::{probability_of, rate_of};

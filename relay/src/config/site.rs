@@ -119,6 +119,8 @@ pub struct Link {
     pub key_file: Option<PathBuf>,
     /// How frames are sent and received, unless a host says otherwise in [`Host::driver`].
     pub driver: Driver,
+    /// How packets of the XDP driver leave, on either host.
+    pub transmit: Transmit,
     /// Period of the heartbeats.
     pub heartbeat: Duration,
     /// BLUE's end.
@@ -147,6 +149,18 @@ pub enum Driver {
     Xdp,
     /// Plain kernel UDP sockets: needs no privilege.
     Socket,
+}
+
+/// How packets of the XDP driver leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transmit {
+    /// Over `AF_XDP` if the card is zero-copy, over a packet socket if not.
+    #[default]
+    Auto,
+    /// Over `AF_XDP`.
+    AfXdp,
+    /// Over a packet socket.
+    Packet,
 }
 
 /// One end of a one-way link.

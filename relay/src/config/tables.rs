@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use super::fec;
 use super::section::{Notes, Section};
-use super::site::{Driver, Encapsulation, Endpoint, Host, Link, ReturnLink, ReturnMode, Role, Unmatched};
+use super::site::{Driver, Encapsulation, Endpoint, Host, Link, ReturnLink, ReturnMode, Role, Transmit, Unmatched};
 use super::values::{duration, interface, link_address, mac, one_of, path, rate, size, syslog, whole};
 
 const DRIVERS: &[(&str, Driver)] = &[("xdp", Driver::Xdp), ("socket", Driver::Socket)];
+const TRANSMITS: &[(&str, Transmit)] =
+    &[("auto", Transmit::Auto), ("af_xdp", Transmit::AfXdp), ("packet", Transmit::Packet)];
 const ENCAPSULATIONS: &[(&str, Encapsulation)] = &[("udp", Encapsulation::Udp), ("ethernet", Encapsulation::Ethernet)];
 const RETURN_MODES: &[(&str, ReturnMode)] = &[("status", ReturnMode::Status), ("full", ReturnMode::Full)];
 const UNMATCHED: &[(&str, Unmatched)] = &[("pass", Unmatched::Pass), ("drop", Unmatched::Drop)];
@@ -65,6 +67,7 @@ pub(super) fn link(notes: &mut Notes, root: &mut Section<'_, '_>, folder: &Path)
     link.burst_bytes = burst(notes, s, link.rate_bps);
     link.key_file = s.get(notes, "key_file", path).map(|path| folder.join(path));
     link.driver = s.get(notes, "driver", one_of(DRIVERS)).unwrap_or(link.driver);
+    link.transmit = s.get(notes, "transmit", one_of(TRANSMITS)).unwrap_or(link.transmit);
     link.heartbeat = s
         .get(notes, "heartbeat", duration(Duration::from_millis(10), Duration::from_mins(1)))
         .unwrap_or(link.heartbeat);
@@ -101,6 +104,7 @@ fn blank_link() -> Link {
         burst_bytes: LEAST_DEFAULT_BURST_BYTES,
         key_file: None,
         driver: Driver::Xdp,
+        transmit: Transmit::Auto,
         heartbeat: DEFAULT_HEARTBEAT,
         blue: NOWHERE,
         red: NOWHERE,

@@ -202,7 +202,7 @@ fn the_defaults_are_those_of_the_contract() {
     let site = parse_text(text).unwrap().site;
     let link = &site.link;
     assert_eq!((link.mtu, link.port, link.rate_bps, link.burst_bytes), (1500, 7400, None, 65_536));
-    assert_eq!((link.encapsulation, link.driver), (Encapsulation::Udp, Driver::Xdp));
+    assert_eq!((link.encapsulation, link.driver, link.transmit), (Encapsulation::Udp, Driver::Xdp, Transmit::Auto));
     assert_eq!((link.heartbeat, &link.key_file), (Duration::from_millis(250), &None));
     let fec = Fec {
         scheme: Scheme::RaptorQ,
@@ -243,6 +243,14 @@ fn a_tcp_stream_has_an_order_and_a_port_of_its_own() {
     let found = errors(&tcp);
     let lines: Vec<_> = found.iter().map(|p| (p.line(), p.message())).collect();
     assert_eq!(lines, [(44, "`ordered = false` is for udp-unilateral streams"), (50, "TCP port 5004 is used twice")]);
+}
+
+#[test]
+fn packets_leave_as_the_file_says() {
+    for (word, transmit) in [("auto", Transmit::Auto), ("af_xdp", Transmit::AfXdp), ("packet", Transmit::Packet)] {
+        let text = with("mtu = 9000", &format!("transmit = \"{word}\""));
+        assert_eq!(parse_text(&text).unwrap().site.link.transmit, transmit);
+    }
 }
 
 #[test]

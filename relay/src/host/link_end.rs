@@ -4,7 +4,7 @@
 
 use anyhow::Context as _;
 
-use crate::config::{Encapsulation, Endpoint, Link, Role};
+use crate::config::{Encapsulation, Endpoint, Link, Role, Transmit};
 use crate::wire::{IP_UDP_LEN, symbol_size};
 use crate::xsk::interface::{self, InterfaceInfo};
 
@@ -17,6 +17,8 @@ pub struct LinkEnd<'a> {
     pub peer: &'a Endpoint,
     /// What frames are carried in.
     pub encapsulation: Encapsulation,
+    /// How frames leave with the XDP driver.
+    pub transmit: Transmit,
     /// UDP port of the frames.
     pub port: u16,
     /// IP MTU of the link in bytes, 576..=9000.
@@ -44,7 +46,8 @@ impl<'a> LinkEnd<'a> {
     }
 
     fn new(link: &Link, own: &'a Endpoint, peer: &'a Endpoint, table: &'static str) -> Self {
-        Self { own, peer, encapsulation: link.encapsulation, port: link.port, mtu: link.mtu, table }
+        let Link { encapsulation, transmit, port, mtu, .. } = *link;
+        Self { own, peer, encapsulation, transmit, port, mtu, table }
     }
 
     /// The interface of this end, which must carry frames as large as the site file says.

@@ -1,8 +1,8 @@
 //! The sending end of a link: opens what frames leave through, and tells the counters what was sent.
 //!
 //! ```text
-//! lane 0 -> LinkTx -> AF_XDP queue 0 -.
-//! lane 1 -> LinkTx -> AF_XDP queue 1 --+-> interface ==> link      [SendingLink] drops whatever comes back
+//! lane 0 -> LinkTx -> AF_XDP queue 0 or packet socket -.
+//! lane 1 -> LinkTx -> AF_XDP queue 1 or packet socket --+-> interface ==> link      [SendingLink] drops whatever comes back
 //! ```
 //!
 //! With the socket driver there is one lane, a kernel socket, and no program.
@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 
 use super::link_end::LinkEnd;
+use crate::card::CardTx;
 use crate::config::Encapsulation;
 use crate::link::SenderCounters;
 use crate::link::socket::SocketTx;
@@ -20,8 +21,8 @@ use crate::packet::{BROADCAST, LinkHeader};
 use crate::steer::SendingLink;
 use crate::telemetry::counters::SendLink;
 use crate::wire::FRAME_OVERHEAD;
+use crate::xsk::TxConfig;
 use crate::xsk::interface::InterfaceInfo;
-use crate::xsk::{TxConfig, TxSocket};
 
 /// Lane n sends from this UDP port plus n: the start of the dynamic ports (RFC 6335, 6), so that the receiver's network
 /// card spreads lanes over its queues.
@@ -59,7 +60,7 @@ impl XdpSending {
         let mut opened = Vec::with_capacity(lanes);
         for lane in 0..lanes {
             let tx = open_lane(end, interface, lane, frames)?;
-            mode = format!("{}/{}", program.mode(), tx.port.socket().mode());
+            mode = format!("{}/{}", program.mode(), tx.port.card().mode());
             opened.push(tx);
         }
         Ok(Self { program, lanes: opened, mode })
@@ -86,18 +87,18 @@ fn open_lane(
     if frame_bytes > config.frame_size {
         config.frame_size = frame_bytes.next_multiple_of(PIECE_BYTES);
     }
-    let socket = TxSocket::open(&config).or_else(|error| {
+    let card = CardTx::open(&config, end.transmit).or_else(|error| {
         if config.frame_size <= PIECE_BYTES {
             return Err(error);
         }
         tracing::info!(%error, "frames of several pieces are refused: frames are shorter than the link's MTU");
         config.frame_size = PIECE_BYTES;
-        TxSocket::open(&config)
+        CardTx::open(&config, end.transmit)
     })?;
     // Symbols are as large as frames allow.
     let mtu = usize::from(end.mtu).min(config.frame_size as usize - ETHERNET_LEN);
-    let port = XdpTx::new(socket, header);
-    Ok(LinkTx { port, symbol_bytes: end.symbol_bytes_within(mtu), send_errors: |_| 0 })
+    let port = XdpTx::new(card, header, frames);
+    Ok(LinkTx { port, symbol_bytes: end.symbol_bytes_within(mtu), send_errors: |port| port.card().errors() })
 }
 
 impl LinkTx<SocketTx> {

@@ -1,61 +1,58 @@
-//! Ports over `AF_XDP`.
+//! Ports of the XDP driver: receiving over `AF_XDP`, sending through a card.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{RxPort, TxPort};
+use crate::card::{CardFrame, CardTx};
 use crate::packet::{Encapsulation, LinkHeader};
-use crate::xsk::{Frame, RxSocket, TxSocket, XskError};
+use crate::xsk::{RxSocket, XskError};
 
-/// Sends diode frames through one queue.
+/// Sends diode frames through one card.
 pub struct XdpTx {
-    socket: TxSocket,
+    card: CardTx,
     header: LinkHeader,
     frames: usize,
 }
 
 impl XdpTx {
-    /// Frames leave through `socket` behind `header`.
-    pub fn new(socket: TxSocket, header: LinkHeader) -> Self {
-        let frames = socket.free_frames() as usize;
-        Self { socket, header, frames }
+    /// `frames` frames leave through `card` behind `header`.
+    pub fn new(card: CardTx, header: LinkHeader, frames: usize) -> Self {
+        Self { card, header, frames }
     }
 
-    /// The socket, for its mode and statistics.
-    pub fn socket(&self) -> &TxSocket {
-        &self.socket
+    /// The card, for its mode and errors.
+    pub fn card(&self) -> &CardTx {
+        &self.card
     }
 }
 
 impl TxPort for XdpTx {
-    type Frame = Frame;
+    type Frame = CardFrame;
 
-    fn take(&mut self) -> Option<Frame> {
-        self.socket.take()
+    fn take(&mut self) -> Option<CardFrame> {
+        self.card.take()
     }
 
     fn has_free(&mut self, wanted: usize) -> bool {
-        if (self.socket.free_frames() as usize) < wanted {
-            self.socket.reap();
-        }
-        self.socket.free_frames() as usize >= wanted
+        self.card.has_free(wanted)
     }
 
     fn frames(&self) -> usize {
         self.frames
     }
 
-    fn bytes<'a>(&'a mut self, frame: &'a mut Frame) -> &'a mut [u8] {
-        &mut self.socket.bytes(frame)[self.header.len()..]
+    fn bytes<'a>(&'a mut self, frame: &'a mut CardFrame) -> &'a mut [u8] {
+        &mut self.card.bytes(frame)[self.header.len()..]
     }
 
-    fn submit(&mut self, mut frame: Frame, len: usize) -> Result<(), Frame> {
-        let packet_bytes = self.header.write(self.socket.bytes(&mut frame), len);
-        self.socket.submit(frame, packet_bytes as u32)
+    fn submit(&mut self, mut frame: CardFrame, len: usize) -> Result<(), CardFrame> {
+        let packet_bytes = self.header.write(self.card.bytes(&mut frame), len);
+        self.card.submit(frame, packet_bytes)
     }
 
     fn kick(&mut self) -> io::Result<bool> {
-        self.socket.kick().map(|waiting| waiting > 0).map_err(to_io)
+        self.card.kick().map_err(to_io)
     }
 
     fn overhead_bytes(&self) -> usize {

@@ -16,6 +16,7 @@
 //! header's sum), and a real NIC has verified it already. The link's own frames carry an authentication tag.
 
 mod checksum;
+mod joined;
 mod link_header;
 mod parse;
 mod template;
@@ -23,6 +24,7 @@ mod template;
 mod tests;
 
 pub use checksum::checksum;
+pub use joined::JoinedHeader;
 pub use link_header::{Encapsulation, LinkHeader};
 pub use parse::{Malformed, UdpDatagram, parse_udp};
 pub use template::UdpTemplate;

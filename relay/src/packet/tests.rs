@@ -298,3 +298,51 @@ fn link_header_refuses_what_does_not_fit() {
     assert_eq!(LinkHeader::strip(&mut [0; 60], Encapsulation::Udp), None);
     assert_eq!(LinkHeader::strip(&mut [0; 60], Encapsulation::Ethernet), None);
 }
+
+#[test]
+fn only_datagrams_of_one_flow_share_a_header() {
+    let datagram = build(v4(1, 7), v4(2, 9), b"one");
+    let header = JoinedHeader::of(&datagram).unwrap();
+    assert_eq!((header.len(), header.checksum_at()), (42, (34, 6)));
+    assert!(header.is_shared(&datagram, &build(v4(1, 7), v4(2, 9), b"another one")));
+    for other in
+        [build(v4(1, 8), v4(2, 9), b"one"), build(v4(1, 7), v4(3, 9), b"one"), build(v6(1, 7), v6(2, 9), b"one")]
+    {
+        assert!(!header.is_shared(&datagram, &other));
+    }
+    let mut elsewhere = datagram.clone();
+    elsewhere[0] ^= 2;
+    assert!(!header.is_shared(&datagram, &elsewhere));
+    assert!(!header.is_shared(&datagram, &datagram[..41]));
+
+    assert_eq!(JoinedHeader::of(&build(v6(1, 7), v6(2, 9), b"six")).map(JoinedHeader::len), Some(62));
+    assert_eq!(JoinedHeader::of(&tagged(&datagram, &[0x8100])), None);
+    assert_eq!(JoinedHeader::of(&datagram[..41]), None);
+    let mut tcp = datagram.clone();
+    tcp[23] = 6;
+    assert_eq!(JoinedHeader::of(&tcp), None);
+    let mut diode = vec![0; 100];
+    LinkHeader::ethernet(BLUE_MAC, RED_MAC).write(&mut diode, 80);
+    assert_eq!(JoinedHeader::of(&diode), None);
+}
+
+proptest! {
+    #[test]
+    fn a_message_has_the_header_that_the_kernel_cuts_by(is_v4: bool, first: Vec<u8>, more in 0..60_000_u16, ports: (u16, u16)) {
+        let ends = if is_v4 { (v4(1, ports.0), v4(2, ports.1)) } else { (v6(1, ports.0), v6(2, ports.1)) };
+        let mut bytes = build(ends.0, ends.1, &first);
+        let header = JoinedHeader::of(&bytes).unwrap();
+        bytes.truncate(header.len());
+        let len = more + first.len() as u16;
+        header.stretch(&mut bytes, len);
+        bytes.resize(header.len() + usize::from(len), 0);
+        let datagram = parse_udp(&bytes).unwrap();
+        prop_assert_eq!((datagram.source, datagram.destination, datagram.payload.len()), (ends.0, ends.1, usize::from(len)));
+        if is_v4 {
+            prop_assert_eq!(naive_checksum(&bytes[14..34]), 0);
+        }
+        let pseudo = &udp_with_pseudo_header(&bytes, is_v4)[..if is_v4 { 12 } else { 36 }];
+        let (udp, at) = header.checksum_at();
+        prop_assert_eq!(bytes[udp + at..][..2].to_vec(), (!naive_checksum(pseudo)).to_be_bytes());
+    }
+}

@@ -1,4 +1,4 @@
-//! Datagrams out into RED's zone: with headers of our own over `AF_XDP`, or through kernel sockets.
+//! Datagrams out into RED's zone: with headers of our own through the card, or through kernel sockets.
 //!
 //! Every session has a connected kernel socket: it reserves the source port and finds the source address by the kernel's
 //! routes. With the socket driver datagrams leave through it; with the XDP driver only those do that are larger than the
@@ -10,11 +10,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::neighbour::NextHopState;
 use super::table::Entry;
+use crate::card::CardTx;
 use crate::link::Nanos;
 use crate::packet::{BROADCAST, Mac, UdpTemplate};
 use crate::session::SessionId;
 use crate::telemetry::reasons::ReceiveRefused;
-use crate::xsk::TxSocket;
 
 /// Datagrams of one stream that wait for a neighbour's address: a resolution takes milliseconds, and this is 12 ms at
 /// 20,000 a second.
@@ -39,11 +39,11 @@ pub struct Exit {
 
 /// The XDP driver's part.
 pub struct XdpEgress {
-    /// Sends on the zone interface.
-    pub socket: TxSocket,
+    /// The way out through the zone interface.
+    pub card: CardTx,
     /// The zone interface's address.
     pub mac: Mac,
-    /// Largest IP packet that leaves over `AF_XDP`.
+    /// Largest IP packet that leaves this way.
     pub mtu: usize,
 }
 
@@ -191,7 +191,7 @@ impl Egress {
     /// Makes sure that what was sent leaves. True: not all of it has yet.
     pub fn kick(&mut self) -> Result<bool, crate::xsk::XskError> {
         if let Some(xdp) = self.xdp.as_mut().filter(|_| self.unkicked) {
-            self.unkicked = xdp.socket.kick()? > 0;
+            self.unkicked = xdp.card.kick()?;
         }
         Ok(self.unkicked)
     }
@@ -199,24 +199,24 @@ impl Egress {
 
 impl XdpEgress {
     fn send(&mut self, template: &UdpTemplate, payload: &[u8]) -> Result<Fate, ReceiveRefused> {
-        let mut frame = if let Some(frame) = self.socket.take() {
+        let mut frame = if let Some(frame) = self.card.take() {
             frame
         } else {
-            // The ring is full of a batch that the kernel was not shown yet.
-            self.socket.kick().map_err(|_| ReceiveRefused::SendError)?;
-            self.socket.take().ok_or(ReceiveRefused::TxFull)?
+            // All frames are in a batch that the kernel was not shown yet.
+            self.card.kick().map_err(|_| ReceiveRefused::SendError)?;
+            self.card.take().ok_or(ReceiveRefused::TxFull)?
         };
-        let Some(len) = template.write(self.socket.bytes(&mut frame), payload) else {
-            self.socket.release(frame);
+        let Some(len) = template.write(self.card.bytes(&mut frame), payload) else {
+            self.card.release(frame);
             return Err(ReceiveRefused::SendError);
         };
-        let Err(frame) = self.socket.submit(frame, len as u32) else { return Ok(Fate::Sent) };
-        let again = match self.socket.kick() {
-            Ok(_) => self.socket.submit(frame, len as u32),
+        let Err(frame) = self.card.submit(frame, len) else { return Ok(Fate::Sent) };
+        let again = match self.card.kick() {
+            Ok(_) => self.card.submit(frame, len),
             Err(_) => Err(frame),
         };
         again.map(|()| Fate::Sent).map_err(|frame| {
-            self.socket.release(frame);
+            self.card.release(frame);
             ReceiveRefused::TxFull
         })
     }

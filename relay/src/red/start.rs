@@ -14,6 +14,7 @@ use super::replay::Replay;
 use super::return_link;
 use super::table::Table;
 use super::tcp::Deliveries;
+use crate::card::CardTx;
 use crate::config::{Driver, Role, Site};
 use crate::host::{
     Chatter, Clock, FilesChatter, Lanes, LinkEnd, LinkPort, LinkWatch, POOL_BYTES, ReceiverState, SharedSeen,
@@ -26,8 +27,8 @@ use crate::tcp::Memory;
 use crate::telemetry::counters::{LinkName, ReceiveCounters};
 use crate::telemetry::syslog::{Syslog, Target};
 use crate::wire::{Direction, LinkKey};
+use crate::xsk::TxConfig;
 use crate::xsk::interface::{self, InterfaceInfo};
-use crate::xsk::{TxConfig, TxSocket};
 
 /// Frames lent to a zero-copy driver on the zone interface, so that the kernel still receives there (ARP, answers).
 const KERNEL_FRAMES: u32 = 512;
@@ -137,7 +138,7 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     let claims = Claim::among(link.lanes.len()).context("more queues than receivers can share a link")?;
     for (number, (queues, claim)) in link.lanes.into_iter().zip(claims).enumerate() {
         let xdp = open_zone(common, &interfaces.zone, number)?;
-        zone_mode = xdp.socket.mode().to_string();
+        zone_mode = xdp.card.mode().to_string();
         spawn(common, &mut lanes, claim, queues, Egress::new(Some(xdp)))?;
     }
     lanes.wait_ready()?;
@@ -151,7 +152,7 @@ fn open_zone(common: &Common, zone: &InterfaceInfo, lane: usize) -> anyhow::Resu
         config.frame_size = 4096;
     }
     let mtu = zone.mtu.min(config.frame_size - ETHERNET_LEN) as usize;
-    Ok(XdpEgress { socket: TxSocket::open(&config)?, mac: zone.mac, mtu })
+    Ok(XdpEgress { card: CardTx::open(&config, common.site.link.transmit)?, mac: zone.mac, mtu })
 }
 
 fn spawn<P>(

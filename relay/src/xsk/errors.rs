@@ -115,6 +115,11 @@ impl XskError {
         }
     }
 
+    /// Names the cause of a failed system call on a packet socket by its errno.
+    pub(crate) fn packet_socket(name: &'static str, interface: &str, error: io::Error) -> Self {
+        Self::system(name, format!("packet socket, interface {interface}"), error)
+    }
+
     /// A setting that cannot work.
     pub(super) fn config(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Config { what: what.into(), remedy: remedy.into() }

@@ -48,6 +48,7 @@ fn climb(
     let (lab, folder) = (Lab::new(options)?, TempDir::new()?);
     let stream = Stream::udp(1, "none", path::PORT, (address::SERVER, path::PORT));
     let site = Site::new("xdp").link(&format!("mtu = {}", options.mtu)).scheme(scheme).repair("5%").stream(stream);
+    let site = if threaded { site.link(path::AF_XDP) } else { site };
     let key = folder.path().join("link.key");
     path::keygen(&key)?;
     let file = site.key_file(&key).write(folder.path())?;

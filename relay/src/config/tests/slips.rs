@@ -31,6 +31,7 @@ fn values_out_of_range_name_the_range() {
         ("mtu = 9000", "mtu = -1", 2, "`mtu`", "576 to 9000", ""),
         ("mtu = 9000", "mtu = 99999999999999999999999", 2, "`mtu`", "576 to 9000", ""),
         ("mtu = 9000", "port = 0", 2, "`port` in [link] is out of range", "1 to 65535", ""),
+        ("mtu = 9000", "transmit = \"xdp\"", 2, "`transmit`", "auto", "af_xdp"),
         ("mtu = 9000", "heartbeat = \"1ms\"", 2, "`heartbeat`", "10ms to 60s", "10ms to 60s"),
         ("\"9.5Gbit/s\"", "\"2Tbit/s\"", 3, "`rate` in [link]", "1kbit/s to 1Tbit/s", ""),
         ("\"128KiB\"", "\"100B\"", 4, "`burst`", "576B to 64MiB", ""),

@@ -9,6 +9,33 @@ use crate::afpacket::PacketSender;
 use crate::config::Transmit;
 use crate::xsk::{self, TxConfig, TxSocket, XskError};
 
+/// Ethernet header, bytes.
+const ETHERNET_LEN: u32 = 14;
+/// The usual frame of `AF_XDP`, bytes: half a page, enough for an MTU of 1,500.
+const FRAME_BYTES: u32 = 2048;
+/// The largest frame that leaves in one piece over `AF_XDP`, bytes: a page (`xdp_umem_reg` in `net/xdp/xdp_umem.c`).
+const PIECE_BYTES: u32 = 4096;
+
+/// No packet is larger, bytes: more than the longest jumbo packets, and what `AF_XDP` frames may have.
+const PACKET_BYTES_MAX: u32 = 4 * PIECE_BYTES;
+
+/// How to open a [`CardTx`].
+#[derive(Clone, Copy, Debug)]
+pub struct CardConfig<'a> {
+    /// Interface name, in the calling thread's network namespace.
+    pub interface: &'a str,
+    /// TX queue, from 0. A packet socket leaves the choice to the kernel.
+    pub queue: u32,
+    /// The largest IP packet, bytes.
+    pub mtu: u32,
+    /// Frames to send from.
+    pub frames: u32,
+    /// Frames for the kernel to receive with on a zero-copy card, see [`TxConfig::receive_frames`].
+    pub receive_frames: u32,
+    /// Which way.
+    pub transmit: Transmit,
+}
+
 /// Sends packets through one interface.
 #[expect(
     clippy::large_enum_variant,
@@ -30,21 +57,23 @@ pub enum CardFrame {
 }
 
 impl CardTx {
-    /// Opens the way out that `transmit` says. With a packet socket the queue is the kernel's choice.
+    /// Opens the way out that the site file says. Also gives the largest IP packet that it takes, bytes: less than what was
+    /// asked for where `AF_XDP` refuses frames of several pieces, and never above 16,370.
     ///
     /// # Errors
     /// Any [`XskError`]; each says what to do.
-    pub fn open(config: &TxConfig, transmit: Transmit) -> Result<Self, XskError> {
+    pub fn open(config: &CardConfig<'_>) -> Result<(Self, u32), XskError> {
+        let config = CardConfig { mtu: config.mtu.min(PACKET_BYTES_MAX - ETHERNET_LEN), ..*config };
+        let CardConfig { interface, mtu, frames, transmit, .. } = config;
         if transmit != Transmit::Packet {
-            let socket = TxSocket::open(config)?;
+            let (socket, mtu) = open_xdp(&config)?;
             if transmit == Transmit::AfXdp || socket.mode().zero_copy {
-                return Ok(Self::Xdp(socket));
+                return Ok((Self::Xdp(socket), mtu));
             }
         }
-        let TxConfig { interface, frame_count, frame_size, .. } = config;
-        let sender = PacketSender::open(interface, *frame_count as usize, *frame_size as usize)?;
-        tracing::info!(%interface, "a packet socket sends");
-        Ok(Self::Packet(sender))
+        let sender = PacketSender::open(interface, frames as usize, (mtu + ETHERNET_LEN) as usize)?;
+        tracing::info!(interface, "a packet socket sends");
+        Ok((Self::Packet(sender), mtu))
     }
 
     /// A free frame, or None while all are on their way.
@@ -123,5 +152,21 @@ impl CardTx {
             Self::Xdp(socket) => socket.mode().fmt(f),
             Self::Packet(_) => f.write_str("packet"),
         })
+    }
+}
+
+fn open_xdp(config: &CardConfig<'_>) -> Result<(TxSocket, u32), XskError> {
+    let &CardConfig { interface, queue, mtu, frames, receive_frames, .. } = config;
+    let packet_bytes = mtu + ETHERNET_LEN;
+    let frame_size = if packet_bytes <= FRAME_BYTES { FRAME_BYTES } else { packet_bytes.next_multiple_of(PIECE_BYTES) };
+    let config = TxConfig { frame_count: frames, frame_size, receive_frames, ..TxConfig::new(interface, queue) };
+    match TxSocket::open(&config) {
+        Ok(socket) => Ok((socket, mtu)),
+        Err(error) if frame_size > PIECE_BYTES => {
+            tracing::info!(interface, %error, "frames of several pieces are refused: packets stay below {PIECE_BYTES} bytes");
+            let socket = TxSocket::open(&TxConfig { frame_size: PIECE_BYTES, ..config })?;
+            Ok((socket, PIECE_BYTES - ETHERNET_LEN))
+        }
+        Err(error) => Err(error),
     }
 }

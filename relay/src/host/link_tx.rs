@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 
 use super::link_end::LinkEnd;
-use crate::card::CardTx;
+use crate::card::{CardConfig, CardTx};
 use crate::config::Encapsulation;
 use crate::link::SenderCounters;
 use crate::link::socket::SocketTx;
@@ -21,16 +21,11 @@ use crate::packet::{BROADCAST, LinkHeader};
 use crate::steer::SendingLink;
 use crate::telemetry::counters::SendLink;
 use crate::wire::FRAME_OVERHEAD;
-use crate::xsk::TxConfig;
 use crate::xsk::interface::InterfaceInfo;
 
 /// Lane n sends from this UDP port plus n: the start of the dynamic ports (RFC 6335, 6), so that the receiver's network
 /// card spreads lanes over its queues.
 const SOURCE_PORT_BASE: u16 = 49_152;
-/// Ethernet header, bytes.
-const ETHERNET_LEN: usize = 14;
-/// The largest frame that leaves in one piece, bytes: a page (`xdp_umem_reg` in `net/xdp/xdp_umem.c`).
-const PIECE_BYTES: u32 = 4096;
 
 /// A lane's sending end.
 pub struct LinkTx<P> {
@@ -81,24 +76,18 @@ fn open_lane(
         }
         Encapsulation::Ethernet => LinkHeader::ethernet(own_mac, peer_mac),
     };
-    let mut config = TxConfig::new(&end.own.interface, lane as u32);
-    config.frame_count = frames as u32;
-    let frame_bytes = u32::from(end.mtu) + ETHERNET_LEN as u32;
-    if frame_bytes > config.frame_size {
-        config.frame_size = frame_bytes.next_multiple_of(PIECE_BYTES);
-    }
-    let card = CardTx::open(&config, end.transmit).or_else(|error| {
-        if config.frame_size <= PIECE_BYTES {
-            return Err(error);
-        }
-        tracing::info!(%error, "frames of several pieces are refused: frames are shorter than the link's MTU");
-        config.frame_size = PIECE_BYTES;
-        CardTx::open(&config, end.transmit)
+    let (card, mtu) = CardTx::open(&CardConfig {
+        interface: &end.own.interface,
+        queue: lane as u32,
+        mtu: end.mtu.into(),
+        frames: frames as u32,
+        receive_frames: 0,
+        transmit: end.transmit,
     })?;
-    // Symbols are as large as frames allow.
-    let mtu = usize::from(end.mtu).min(config.frame_size as usize - ETHERNET_LEN);
     let port = XdpTx::new(card, header, frames);
-    Ok(LinkTx { port, symbol_bytes: end.symbol_bytes_within(mtu), send_errors: |port| port.card().errors() })
+    // Symbols are as large as frames allow.
+    let symbol_bytes = end.symbol_bytes_within(mtu as usize);
+    Ok(LinkTx { port, symbol_bytes, send_errors: |port| port.card().errors() })
 }
 
 impl LinkTx<SocketTx> {

@@ -117,6 +117,30 @@ fn frames_directly_in_ethernet() {
     complete("xdp raptorq ethernet", &lossy(Loss::percent(2.0)), &site);
 }
 
+/// A veth is not zero-copy: what it does by itself is to send through a packet socket.
+#[test]
+fn either_way_out_of_a_card_carries_everything() {
+    require_root!();
+    for (transmit, mode) in [("af_xdp", "copy"), ("packet", "packet"), ("auto", "packet")] {
+        // The last frame takes three pieces of memory over AF_XDP.
+        for (mtu, queues) in [(1500, 2), (9000, 1)] {
+            let options = Options { mtu, queues, zone_mtu: mtu, ..lossy(Loss::percent(2.0)) };
+            let site = site("xdp", "raptorq", ("2%", "1e-9", 0));
+            let site = site.link(&format!("mtu = {mtu}")).link(&format!("transmit = \"{transmit}\""));
+            let path = Path5::start(&options, &site);
+            let most = mtu as usize - 28;
+            let (sent, received) = path.send(|load| load.count(10_000).sizes(40, most).flows(16));
+            let outcome = path.stop(sent, received);
+            outcome.report(&format!("{transmit}, MTU {mtu}, {queues} queues"));
+            outcome.check_complete();
+            for (stopped, key) in [(&outcome.blue, "link_mode=native/"), (&outcome.red, "zone_mode=")] {
+                let text = stopped.log.text();
+                assert!(text.contains(&format!("{key}{mode}")), "{transmit}: {text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn datagrams_of_every_size_come_whole() {
     require_root!();

@@ -1,4 +1,5 @@
-//! `AF_XDP` to `AF_XDP`: one thread sends frames that were written once, another drops them as they arrive.
+//! Cards without a relay: one thread sends frames that were written once, over `AF_XDP` or a packet socket, another drops them as
+//! they arrive over `AF_XDP`.
 
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,20 +7,32 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lab::{Lab, address};
+use relay::card::{CardConfig, CardTx};
+use relay::config::Transmit;
 use relay::packet::{BROADCAST, LinkHeader};
 use relay::steer::{Encapsulation, ReceivingLink};
 use relay::wire::MAGIC;
-use relay::xsk::{RxConfig, RxSocket, TxConfig, TxSocket, wait_readable};
+use relay::xsk::{RxConfig, RxSocket, wait_readable};
 
 use super::{HEADERS_BYTES, PORT};
 
 /// Frames taken or given at once, as the relay's lanes do.
 const BATCH: usize = 64;
+/// Frames to send from, as many as a lane has.
+const FRAMES: u32 = 4096;
+/// Ethernet header, bytes.
+const ETHERNET_LEN: usize = 14;
 /// How long a call to stop may go unnoticed.
 const POLL: Duration = Duration::from_millis(1);
 
 /// Gbit/s of frames of `frame_bytes` that arrive.
-pub(super) fn measure(lab: &Lab, frame_bytes: usize, threaded: bool, time: Duration) -> Result<f64> {
+pub(super) fn measure(
+    lab: &Lab,
+    transmit: Transmit,
+    frame_bytes: usize,
+    threaded: bool,
+    time: Duration,
+) -> Result<f64> {
     let (mut rx, program) = lab.red.run(|| {
         let config = RxConfig { frame_size: 4096, ..RxConfig::new(address::RED_LINK_IF, 0) };
         let rx = RxSocket::open(&config)?;
@@ -30,10 +43,15 @@ pub(super) fn measure(lab: &Lab, frame_bytes: usize, threaded: bool, time: Durat
     if threaded {
         lab.red.threaded_napi(address::RED_LINK_IF)?;
     }
-    // Longer ones leave in several pieces.
-    let frame_size = frame_bytes.next_multiple_of(4096) as u32;
-    let config = TxConfig { frame_size, ..TxConfig::new(address::BLUE_LINK_IF, 0) };
-    let mut tx = lab.blue.run(|| TxSocket::open(&config))??;
+    let card = CardConfig {
+        interface: address::BLUE_LINK_IF,
+        queue: 0,
+        mtu: (frame_bytes - ETHERNET_LEN) as u32,
+        frames: FRAMES,
+        receive_frames: 0,
+        transmit,
+    };
+    let (mut tx, _) = lab.blue.run(|| CardTx::open(&card))??;
     let stop = AtomicBool::new(false);
     let (bytes, elapsed) = std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(&mut rx, &stop));
@@ -59,7 +77,7 @@ fn frame(len: usize) -> Vec<u8> {
     frame
 }
 
-fn send(tx: &mut TxSocket, bytes: &[u8], time: Duration) -> Result<()> {
+fn send(tx: &mut CardTx, bytes: &[u8], time: Duration) -> Result<()> {
     // Frames come round; what is in them stays.
     let mut frames = Vec::new();
     while let Some(mut frame) = tx.take() {
@@ -73,12 +91,12 @@ fn send(tx: &mut TxSocket, bytes: &[u8], time: Duration) -> Result<()> {
     while started.elapsed() < time {
         for _ in 0..BATCH {
             let Some(frame) = tx.take() else { break };
-            if let Err(frame) = tx.submit(frame, bytes.len() as u32) {
+            if let Err(frame) = tx.submit(frame, bytes.len()) {
                 tx.release(frame);
                 break;
             }
         }
-        if tx.kick()? > 0 {
+        if tx.kick()? {
             std::thread::yield_now();
         }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Result;
 use lab::traffic::bulk::{Load, Sink, Source};
 use lab::{Lab, Options, address};
+use relay::config::Transmit;
 
 use super::Times;
 use crate::measured::{Bars, Bench, Measured, Plot, RUNS, Step, Unit};
@@ -94,8 +95,10 @@ fn case(place: usize, size: Size, threaded: bool, times: Times) -> Step {
         let rate = |name: &str, value| {
             Measured::new(name, Unit::GbitPerSecond, value).at(plot_name(threaded), name, place as f64)
         };
-        let bare = bare::measure(&Lab::new(&options)?, size.bytes, threaded, times.look)?;
-        let mut figures = vec![rate("bare AF_XDP", bare)];
+        let bare = |transmit| bare::measure(&Lab::new(&options)?, transmit, size.bytes, threaded, times.look);
+        let packets = bare(Transmit::Packet)?;
+        let bare = bare(Transmit::AfXdp)?;
+        let mut figures = vec![rate("bare AF_XDP", bare), rate("bare packet socket", packets).of("bare", bare)];
         for (name, offload) in [("kernel UDP, sendmmsg", false), ("kernel UDP, GSO and GRO", true)] {
             let kernel = kernel(&Lab::new(&options)?, size.bytes, offload, times.look)?;
             figures.push(rate(name, kernel).of("bare", bare));

@@ -1,7 +1,7 @@
 //! One lane's way out through a card: `AF_XDP` where the card reads our memory itself (zero-copy), a packet socket where the
 //! kernel has to copy anyway.
 //!
-//! Either takes whole Ethernet packets past the host's network stack, so that the rest of the relay need not know which it is.
+//! Either takes whole Ethernet packets past the host's addresses and routes, so that the rest of the relay need not know which it is.
 
 use std::fmt::{self, Display as _};
 
@@ -34,6 +34,8 @@ pub struct CardConfig<'a> {
     pub receive_frames: u32,
     /// Which way.
     pub transmit: Transmit,
+    /// Lanes that send through the card, each from frames of its own.
+    pub lanes: u32,
 }
 
 /// Sends packets through one interface.
@@ -64,14 +66,14 @@ impl CardTx {
     /// Any [`XskError`]; each says what to do.
     pub fn open(config: &CardConfig<'_>) -> Result<(Self, u32), XskError> {
         let config = CardConfig { mtu: config.mtu.min(PACKET_BYTES_MAX - ETHERNET_LEN), ..*config };
-        let CardConfig { interface, mtu, frames, transmit, .. } = config;
+        let CardConfig { interface, mtu, frames, transmit, lanes, .. } = config;
         if transmit != Transmit::Packet {
             let (socket, mtu) = open_xdp(&config)?;
             if transmit == Transmit::AfXdp || socket.mode().zero_copy {
                 return Ok((Self::Xdp(socket), mtu));
             }
         }
-        let sender = PacketSender::open(interface, frames as usize, (mtu + ETHERNET_LEN) as usize)?;
+        let sender = PacketSender::open(interface, frames as usize, (mtu + ETHERNET_LEN) as usize, lanes as usize)?;
         tracing::info!(interface, "a packet socket sends");
         Ok((Self::Packet(sender), mtu))
     }
@@ -114,13 +116,13 @@ impl CardTx {
         }
     }
 
-    /// Makes sure that what was submitted leaves. True: something still waits, call again later.
+    /// Makes sure that what was submitted leaves. Returns how much still waits: call again later if that is not 0.
     ///
     /// # Errors
     /// [`XskError::NoInterface`] once the interface is gone. Otherwise the failed system call.
-    pub fn kick(&mut self) -> Result<bool, XskError> {
+    pub fn kick(&mut self) -> Result<usize, XskError> {
         match self {
-            Self::Xdp(socket) => socket.kick().map(|waiting| waiting > 0),
+            Self::Xdp(socket) => socket.kick().map(|waiting| waiting as usize),
             Self::Packet(sender) => sender.kick(),
         }
     }

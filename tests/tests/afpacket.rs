@@ -84,7 +84,7 @@ impl Path {
         });
         let tx = cable.in_a(|| {
             lab::offload::set("a", "tx-checksum-ip-generic", sums).unwrap();
-            PacketSender::open("a", 2 * PACKETS_MAX, ETHERNET_LEN + MTU).unwrap()
+            PacketSender::open("a", 2 * PACKETS_MAX, ETHERNET_LEN + MTU, 1).unwrap()
         });
         Self { tx, rx, _redirect: redirect }
     }
@@ -95,7 +95,7 @@ impl Path {
             frame[..packet.len()].copy_from_slice(packet);
             self.tx.submit(frame, packet.len()).expect("a length that a packet may have");
         }
-        assert!(!self.tx.kick().unwrap(), "a veth takes what it is given");
+        assert_eq!(self.tx.kick().unwrap(), 0, "a veth takes what it is given");
     }
 
     fn receive(&mut self, count: usize) -> Vec<Vec<u8>> {
@@ -168,63 +168,76 @@ fn packets_arrive_as_they_were_given_however_they_were_joined() {
     }
 }
 
+/// A sender on the end "a" of a cable whose other end has no program, so that it takes whole messages.
+fn sender(cable: &Cable) -> PacketSender {
+    cable.in_a(|| PacketSender::open("a", 64, 4096, 1).unwrap())
+}
+
+fn submit(tx: &mut PacketSender, bytes: &[u8]) {
+    let mut frame = tx.take().expect("a free frame");
+    frame[..bytes.len()].copy_from_slice(bytes);
+    tx.submit(frame, bytes.len()).expect("a length that a packet may have");
+}
+
+/// What has come to the end "b": messages that were not cut count once.
+fn arrived(cable: &Cable) -> u64 {
+    cable.at_b("cat /sys/class/net/b/statistics/rx_packets").trim().parse().unwrap()
+}
+
 #[test]
 fn packets_of_a_flow_go_through_the_kernel_as_one() {
     const NAME: &str = "packets_of_a_flow_go_through_the_kernel_as_one";
     if !may_run(NAME) {
         return;
     }
-    // Without a program the other end takes whole messages, and counts them as that.
     let cable = Cable::new(MTU as u32, 1);
-    let mut tx = cable.in_a(|| PacketSender::open("a", 64, ETHERNET_LEN + MTU).unwrap());
-    for number in 0..60 {
-        let bytes = packet(Kind::Link, number, 1400);
-        let mut frame = tx.take().unwrap();
-        frame[..bytes.len()].copy_from_slice(&bytes);
-        tx.submit(frame, bytes.len()).unwrap();
-    }
-    assert!(!tx.kick().unwrap());
-    let arrived = cable.at_b("cat /sys/class/net/b/statistics/rx_packets");
-    assert_eq!(arrived.trim(), "2", "46 frames are what IP's length can say");
+    let mut tx = sender(&cable);
+    (0..60).for_each(|number| submit(&mut tx, &packet(Kind::Link, number, 1400)));
+    assert_eq!(tx.kick().unwrap(), 0);
+    assert_eq!(arrived(&cable), 2, "46 frames are what the length fields can say");
 }
 
 #[test]
-fn what_the_kernel_cannot_send_is_counted_and_waits_or_ends_the_sender() {
-    const NAME: &str = "what_the_kernel_cannot_send_is_counted_and_waits_or_ends_the_sender";
+fn what_is_too_large_or_dropped_by_a_rule_is_counted_and_the_rest_goes_on() {
+    const NAME: &str = "what_is_too_large_or_dropped_by_a_rule_is_counted_and_the_rest_goes_on";
     if !may_run(NAME) {
         return;
     }
     let cable = Cable::new(MTU as u32, 1);
-    let unknown = cable.in_a(|| PacketSender::open("nowhere", 1, 2048).expect_err("no such interface"));
-    assert!(matches!(unknown, XskError::NoInterface(_)), "{unknown}");
-    let mut tx = cable.in_a(|| PacketSender::open("a", 8, 4096).unwrap());
-    let submit = |tx: &mut PacketSender, bytes: &[u8]| {
-        let mut frame = tx.take().expect("a free frame");
-        frame[..bytes.len()].copy_from_slice(bytes);
-        tx.submit(frame, bytes.len()).expect("a length that a packet may have");
-    };
-    let good = packet(Kind::Link, 1, 1000);
-    let sent = || cable.at_a("cat /sys/class/net/a/statistics/tx_packets").trim().parse::<u64>().unwrap();
-
-    // Larger than the MTU: the others go on.
+    let mut tx = sender(&cable);
     submit(&mut tx, &packet(Kind::Ethernet, 0, 3000));
-    submit(&mut tx, &good);
-    assert!(!tx.kick().unwrap());
-    assert_eq!((tx.errors(), sent()), (1, 1));
+    submit(&mut tx, &packet(Kind::Link, 1, 1000));
+    assert_eq!((tx.kick().unwrap(), tx.errors(), arrived(&cable)), (0, 1, 1));
     let short = tx.take().unwrap();
     let short = tx.submit(short, 13).expect_err("shorter than a header");
     tx.release(short);
 
-    // Down: it waits.
+    cable.at_a(
+        "nft \"table netdev t { chain c { type filter hook egress device a priority 0; udp sport 40001 drop; }; }\"",
+    );
+    for session in [1, 1, 1, 2, 2, 1] {
+        submit(&mut tx, &packet(Kind::V4(session), 0, 100));
+    }
+    assert_eq!((tx.kick().unwrap(), tx.errors(), arrived(&cable)), (0, 5, 2), "both of session 2 as one message");
+    assert_eq!(tx.free_frames(), 64);
+}
+
+#[test]
+fn what_cannot_leave_while_the_interface_is_down_waits_and_a_lost_interface_ends_the_sender() {
+    const NAME: &str = "what_cannot_leave_while_the_interface_is_down_waits_and_a_lost_interface_ends_the_sender";
+    if !may_run(NAME) {
+        return;
+    }
+    let cable = Cable::new(MTU as u32, 1);
+    let unknown = cable.in_a(|| PacketSender::open("nowhere", 1, 2048, 1).expect_err("no such interface"));
+    assert!(matches!(unknown, XskError::NoInterface(_)), "{unknown}");
+    let mut tx = sender(&cable);
+    let good = packet(Kind::Link, 1, 1000);
     cable.at_a("ip link set dev a down");
     submit(&mut tx, &good);
-    assert!(tx.kick().unwrap());
-    assert_eq!((tx.errors(), tx.free_frames()), (1, 7));
+    assert_eq!((tx.kick().unwrap(), tx.errors(), tx.free_frames()), (1, 0, 63));
     cable.at_a("ip link set dev a up");
-    assert!(!tx.kick().unwrap());
-    assert_eq!((sent(), tx.free_frames()), (2, 8));
-
-    // Gone: so is the sender.
+    assert_eq!((tx.kick().unwrap(), tx.free_frames(), arrived(&cable)), (0, 64, 1));
     cable.at_a("ip link del dev a");
     submit(&mut tx, &good);
     let gone = tx.kick().expect_err("no interface");

@@ -93,6 +93,10 @@ impl TxPort for Observed {
         self.link.kick()
     }
 
+    fn waiting(&self) -> usize {
+        self.link.waiting()
+    }
+
     fn overhead_bytes(&self) -> usize {
         self.link.overhead_bytes()
     }

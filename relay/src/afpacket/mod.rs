@@ -2,7 +2,8 @@
 //! as one message, which the kernel or the card cuts apart (`VIRTIO_NET_HDR_GSO_UDP_L4`, Linux 6.2).
 //!
 //! `AF_XDP` without zero-copy takes every packet through the kernel by itself; here up to 64 go through it at once, which for full
-//! packets is the faster way. Routing, firewall and addresses of the host have no part in either.
+//! packets is the faster way. Routing and addresses of the host have no part in either; its rules for what leaves a card
+//! (nftables `egress`, tc, the card's queue) have one here.
 //!
 //! Owns: the frames, the socket and the `unsafe` around it. Never waits, never receives, never allocates after opening.
 //!

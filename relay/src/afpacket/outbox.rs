@@ -127,6 +127,11 @@ impl Batch {
         self.parts_used += 1;
     }
 
+    /// Packets in the first message.
+    pub(super) fn head_packets(&self) -> usize {
+        self.runs[..self.messages].first().map_or(0, |run| run.packets)
+    }
+
     /// Sends; returns how many packets have left.
     ///
     /// # Safety
@@ -135,12 +140,15 @@ impl Batch {
         // SAFETY: all zeroes is a valid value of these plain C structs.
         let mut headers: [libc::mmsghdr; SEND_MAX] = unsafe { mem::zeroed() };
         let runs = &self.runs[..self.messages];
+        let parts = self.parts.as_mut_ptr();
         for ((run, head), header) in runs.iter().zip(&mut self.heads).zip(&mut headers) {
             run.complete(head);
             let headers_len = run.header.map_or(0, JoinedHeader::len);
             let part = libc::iovec { iov_base: ptr::from_mut(head).cast(), iov_len: size_of::<Cut>() + headers_len };
-            self.parts[run.head_at] = part;
-            header.msg_hdr.msg_iov = self.parts.as_mut_ptr().wrapping_add(run.head_at);
+            let parts = parts.wrapping_add(run.head_at);
+            // SAFETY: each message's head has its place among the parts, which live in `self`.
+            unsafe { parts.write(part) };
+            header.msg_hdr.msg_iov = parts;
             header.msg_hdr.msg_iovlen = (1 + run.packets) as _;
         }
         // SAFETY: the headers point into `parts`, and these to heads, which live through the call, and to packets that do by this

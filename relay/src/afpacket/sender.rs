@@ -10,10 +10,12 @@ use super::outbox::{Batch, SEND_MAX};
 use super::sys;
 use crate::xsk::{PACKET_MIN, XskError, interface};
 
-/// Asked of the kernel, which doubles it: on their way through it may be 512 KiB. At 1 Gbit/s that leaves in 4.2 ms, below the
-/// 5 ms beyond which `fq_codel`, the usual queue of a card, begins to drop; a lane at 10 Gbit/s fills it in 0.4 ms and looks
-/// again after 20 us.
+/// Asked of the kernel for all senders of a card together; it doubles that, and grants what `net.core.wmem_max` allows: 512 KiB may
+/// be on their way through it. At 1 Gbit/s that leaves in 4.2 ms, below the 5 ms beyond which `fq_codel`, the usual queue of a card,
+/// begins to drop; a lane at 10 Gbit/s fills it in 0.4 ms and looks again after 20 us.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
+/// At least so much for each sender, which the kernel doubles too: two full messages.
+const SEND_BUFFER_BYTES_MIN: usize = 64 << 10;
 
 /// Sends whole Ethernet packets through one interface, from frames of its own.
 #[derive(Debug)]
@@ -29,11 +31,12 @@ pub struct PacketSender {
 }
 
 impl PacketSender {
-    /// Opens a socket on `interface`, in the calling thread's network namespace, with `frames` frames of `frame_bytes` each.
+    /// Opens one of `senders` sockets on `interface`, in the calling thread's network namespace, with `frames` frames of
+    /// `frame_bytes` each.
     ///
     /// # Errors
-    /// Any [`XskError`] but those of memory and queues: interface unknown or gone, no `CAP_NET_RAW`.
-    pub fn open(interface: &str, frames: usize, frame_bytes: usize) -> Result<Self, XskError> {
+    /// [`XskError::NoInterface`], [`XskError::Permission`] without `CAP_NET_RAW`, otherwise the failed system call.
+    pub fn open(interface: &str, frames: usize, frame_bytes: usize, senders: usize) -> Result<Self, XskError> {
         let index = interface::info(interface)?.index;
         let failed = |call| move |error| XskError::packet_socket(call, interface, error);
         // Protocol 0: nothing is received.
@@ -42,7 +45,8 @@ impl PacketSender {
         let socket = socket.map_err(|errno| failed("socket")(errno.into()))?;
         sys::announce_cuts(socket.as_fd()).map_err(failed("setsockopt(PACKET_VNET_HDR)"))?;
         sys::bind(socket.as_fd(), index).map_err(failed("bind"))?;
-        let grown = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES);
+        let send_bytes = (SEND_BUFFER_BYTES / senders.max(1)).max(SEND_BUFFER_BYTES_MIN);
+        let grown = sockopt::set_socket_send_buffer_size(&socket, send_bytes);
         grown.map_err(|errno| failed("setsockopt(SO_SNDBUF)")(errno.into()))?;
         Ok(Self {
             socket,
@@ -77,37 +81,40 @@ impl PacketSender {
     }
 
     /// Hands what is queued to the kernel, as much as it takes now. Call it after each batch, and again later while it returns
-    /// true: something still waits.
+    /// more than 0: so many packets still wait.
     ///
-    /// A packet that the kernel will never take, one larger than the MTU for example, is dropped and counted
-    /// ([`Self::errors`]). While the interface is down packets wait.
+    /// Packets that the kernel drops by a rule of the host, or will never take, one larger than the MTU for example, are lost and
+    /// counted ([`Self::errors`]); none is sent again that may have left. While the interface is down packets wait.
     ///
     /// # Errors
     /// [`XskError::NoInterface`] once the interface is gone: the socket is of no use any more.
-    pub fn kick(&mut self) -> Result<bool, XskError> {
+    pub fn kick(&mut self) -> Result<usize, XskError> {
         while !self.queued.is_empty() {
             match self.send() {
                 Ok(sent) => self.free.extend(self.queued.drain(..sent).map(|(frame, _)| frame)),
-                Err(error) if is_passing(&error) => return Ok(true),
-                Err(error) if is_gone(&error) => {
+                Err(Refusal { error, .. }) if is_passing(&error) => break,
+                Err(Refusal { error, .. }) if is_gone(&error) => {
                     return Err(XskError::packet_socket("sendmmsg", &self.interface, error));
                 }
-                Err(error) if self.joins && is_about_cutting(&error) => {
+                Err(Refusal { error, packets: 2.. }) if is_about_cutting(&error) => {
                     let interface = &self.interface;
                     tracing::info!(%interface, %error, "the kernel cuts no messages here: packets leave one by one");
                     self.joins = false;
                 }
-                Err(error) => {
-                    if self.errors == 0 {
-                        let interface = &self.interface;
-                        tracing::warn!(%interface, %error, "the kernel refuses packets: they are lost, and counted");
-                    }
-                    self.errors += 1;
-                    self.free.extend(self.queued.pop_front().map(|(frame, _)| frame));
-                }
+                Err(refusal) => self.lose(&refusal),
             }
         }
-        Ok(false)
+        Ok(self.queued.len())
+    }
+
+    /// Drops what the kernel refused.
+    fn lose(&mut self, Refusal { error, packets }: &Refusal) {
+        if self.errors == 0 {
+            let interface = &self.interface;
+            tracing::warn!(%interface, %error, "the system refuses packets: a rule of its firewall or queue, or the MTU; they are lost, and counted");
+        }
+        self.errors += *packets as u64;
+        self.free.extend(self.queued.drain(..*packets).map(|(frame, _)| frame));
     }
 
     /// Packets that the kernel refused for good.
@@ -121,20 +128,28 @@ impl PacketSender {
     }
 
     /// Sends a batch; returns how many packets have left.
-    fn send(&self) -> io::Result<usize> {
+    fn send(&self) -> Result<usize, Refusal> {
         let mut batch = Batch::new();
         for (frame, len) in self.queued.iter().take(SEND_MAX) {
             batch.add(&frame[..*len], self.joins);
         }
         // SAFETY: the frames are borrowed from `self` until this function returns.
-        unsafe { batch.send(self.socket.as_fd()) }
+        let sent = unsafe { batch.send(self.socket.as_fd()) };
+        sent.map_err(|error| Refusal { error, packets: batch.head_packets() })
     }
 }
 
-/// Time heals it: as much as may be is on its way, the queue or memory is full, or the interface is down.
+/// What the kernel says of the first message of a batch.
+struct Refusal {
+    error: io::Error,
+    /// Packets in it.
+    packets: usize,
+}
+
+/// Time heals it, and nothing has left: as much as may be is on its way, memory is short, or the interface is down. Not `ENOBUFS`, which a
+/// queue or a rule answers for what it dropped (`net_xmit_errno`, linux/netdevice.h), perhaps only for the last packet of a message.
 fn is_passing(error: &io::Error) -> bool {
-    let errno = error.raw_os_error();
-    matches!(errno, Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS | libc::ENOMEM | libc::ENETDOWN))
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ENETDOWN))
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  zone interface                       lane thread (one per queue)                    link interface
-//!  [XDP] -> AF_XDP queue -> Ingress -> UdpIngress (session, limits) -> link::Sender -> AF_XDP queue
+//!  [XDP] -> AF_XDP queue -> Ingress -> UdpIngress (session, limits) -> link::Sender -> card
 //!        -> kernel socket ---^  fragments, or everything with driver = "socket"     -> or UDP socket
 //!
 //!  return link, if there is one -> link::Receiver -> Answers (status, data) -> connections of clients

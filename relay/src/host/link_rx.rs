@@ -146,8 +146,9 @@ pub fn open_socket_rx(end: &LinkEnd<'_>) -> anyhow::Result<SocketRx> {
 }
 
 impl ReceiveLink {
-    /// Takes over what a lane's receiver has seen, and what its port had no room for.
-    pub fn publish(&self, receiver: &ReceiverCounters, overflow: u64) {
+    /// Takes over what a lane's receiver has seen, what its port had no room for, and what did not leave into the zone.
+    pub fn publish(&self, receiver: &ReceiverCounters, overflow: u64, zone_errors: u64) {
+        self.zone_errors.set(zone_errors);
         self.accepted.set(receiver.frames);
         self.bytes.set(receiver.frame_bytes);
         self.heartbeats.set(receiver.heartbeats);

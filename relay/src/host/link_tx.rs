@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use super::link_end::LinkEnd;
 use crate::card::{CardConfig, CardTx};
-use crate::config::Encapsulation;
+use crate::config::{Encapsulation, Transmit};
 use crate::link::SenderCounters;
 use crate::link::socket::SocketTx;
 use crate::link::xdp::XdpTx;
@@ -54,7 +54,7 @@ impl XdpSending {
         let mut mode = program.mode().to_string();
         let mut opened = Vec::with_capacity(lanes);
         for lane in 0..lanes {
-            let tx = open_lane(end, interface, lane, frames)?;
+            let tx = open_lane(end, interface, (lane, lanes), frames)?;
             mode = format!("{}/{}", program.mode(), tx.port.card().mode());
             opened.push(tx);
         }
@@ -65,7 +65,7 @@ impl XdpSending {
 fn open_lane(
     end: &LinkEnd<'_>,
     interface: &InterfaceInfo,
-    lane: usize,
+    (lane, lanes): (usize, usize),
     frames: usize,
 ) -> anyhow::Result<LinkTx<XdpTx>> {
     let (own_mac, peer_mac) = (interface.mac, end.peer.mac.unwrap_or(BROADCAST));
@@ -76,13 +76,19 @@ fn open_lane(
         }
         Encapsulation::Ethernet => LinkHeader::ethernet(own_mac, peer_mac),
     };
+    let transmit = match (end.transmit, end.encapsulation) {
+        // Without ports to tell flows by no message holds two frames, and no card spreads lanes over its queues.
+        (Transmit::Auto, Encapsulation::Ethernet) => Transmit::AfXdp,
+        (transmit, _) => transmit,
+    };
     let (card, mtu) = CardTx::open(&CardConfig {
         interface: &end.own.interface,
         queue: lane as u32,
         mtu: end.mtu.into(),
         frames: frames as u32,
         receive_frames: 0,
-        transmit: end.transmit,
+        transmit,
+        lanes: lanes as u32,
     })?;
     let port = XdpTx::new(card, header, frames);
     // Symbols are as large as frames allow.

@@ -31,6 +31,10 @@ pub trait Receives: Sink {
     fn gone(&mut self);
     /// After a batch: makes sure that what it brought leaves. True: call again soon.
     fn end(&mut self) -> anyhow::Result<bool>;
+    /// What counted as delivered and could not be sent after all.
+    fn send_errors(&self) -> u64 {
+        0
+    }
     /// Nothing more is going to be heard.
     fn stop(&mut self);
 }
@@ -137,7 +141,7 @@ impl<P: LinkPort, S: Receives> ReceivingLane<P, S> {
 
     fn share(&mut self) {
         if let Some(to) = self.counters.lane(self.number) {
-            to.publish(&self.receiver.counters(), self.port.overflow());
+            to.publish(&self.receiver.counters(), self.port.overflow(), self.sink.send_errors());
         }
         self.seen.note(&mut self.receiver);
     }

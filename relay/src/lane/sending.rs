@@ -197,7 +197,7 @@ impl<P: TxPort, S: Sends> SendingLane<P, S> {
             self.send_until(self.clock.now() + LAST_HEARTBEAT_NS)?;
         }
         if !self.sender.is_drained() {
-            let frames = self.sender.waiting_frames();
+            let frames = self.sender.unsent_frames();
             tracing::warn!(
                 frames,
                 "stopped before everything had left: the link is too slow, the other host never hears of the rest"

@@ -158,7 +158,12 @@ impl<P: TxPort> Emitter<P> {
 
     /// Has every frame with a number below `packet_number` left?
     pub(super) fn has_left(&self, packet_number: u64) -> bool {
-        packet_number + self.staged.len() as u64 <= self.packet_number
+        packet_number + self.unsent_frames() as u64 <= self.packet_number
+    }
+
+    /// Frames that have not left: those that may not yet, and those that the system has not taken.
+    pub(super) fn unsent_frames(&self) -> usize {
+        self.staged.len() + self.port.waiting()
     }
 
     /// Frames that may not leave yet.
@@ -191,6 +196,56 @@ mod tests {
             (1, 2),
             "the last number is the last frame"
         );
+    }
+
+    /// A port whose system takes nothing.
+    struct Stuck(MemoryLink, usize);
+
+    impl TxPort for Stuck {
+        type Frame = Vec<u8>;
+
+        fn take(&mut self) -> Option<Vec<u8>> {
+            self.0.take()
+        }
+        fn has_free(&mut self, wanted: usize) -> bool {
+            self.0.has_free(wanted)
+        }
+        fn frames(&self) -> usize {
+            self.0.frames()
+        }
+        fn bytes<'a>(&'a mut self, frame: &'a mut Vec<u8>) -> &'a mut [u8] {
+            frame
+        }
+        fn submit(&mut self, _: Vec<u8>, _: usize) -> Result<(), Vec<u8>> {
+            self.1 += 1;
+            Ok(())
+        }
+        fn kick(&mut self) -> std::io::Result<bool> {
+            Ok(self.1 > 0)
+        }
+        fn waiting(&self) -> usize {
+            self.1
+        }
+        fn overhead_bytes(&self) -> usize {
+            self.0.overhead_bytes()
+        }
+    }
+
+    #[test]
+    fn what_the_system_has_not_taken_has_not_left() {
+        let sealer = Sealer::new(&LinkKey::sealed([1; 32]), Direction::Forward, 1);
+        let port = Stuck(MemoryLink::new(600, 10, Faults::default(), 1), 0);
+        let mut emitter = Emitter::new(port, sealer, 0, None);
+        for _ in 0..3 {
+            emitter.emit(0, Position::default(), Kind::Heartbeat, &[0; 16]);
+        }
+        let number = emitter.packet_number();
+        assert_eq!((emitter.unsent_frames(), emitter.waiting_frames()), (3, 0));
+        assert!(emitter.kick().unwrap() && !emitter.has_left(number) && emitter.has_left(0));
+        emitter.port.1 = 1;
+        assert!(!emitter.has_left(number) && emitter.has_left(number - 1));
+        emitter.port.1 = 0;
+        assert!(!emitter.kick().unwrap() && emitter.has_left(number));
     }
 
     #[test]

@@ -218,6 +218,11 @@ impl TxPort for MemoryLink {
         Ok(false)
     }
 
+    /// What was submitted is on the link.
+    fn waiting(&self) -> usize {
+        0
+    }
+
     fn overhead_bytes(&self) -> usize {
         0
     }

@@ -26,6 +26,9 @@ pub trait TxPort {
     /// Makes sure that what was submitted leaves. Call once a batch. True: something still waits, call again.
     fn kick(&mut self) -> io::Result<bool>;
 
+    /// Frames that were submitted and that the system has not taken yet.
+    fn waiting(&self) -> usize;
+
     /// Bytes that the port puts around every frame on the link, for pacing.
     fn overhead_bytes(&self) -> usize;
 }

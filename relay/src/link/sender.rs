@@ -308,6 +308,11 @@ impl<P: TxPort> Sender<P> {
         self.emitter.waiting_frames()
     }
 
+    /// Frames that have not left, whatever they wait for.
+    pub fn unsent_frames(&self) -> usize {
+        self.emitter.unsent_frames()
+    }
+
     /// Has every frame left that was made? Open blocks may still wait for their time.
     pub fn is_empty(&self) -> bool {
         self.emitter.is_empty()

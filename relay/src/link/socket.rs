@@ -103,6 +103,10 @@ impl TxPort for SocketTx {
         Ok(false)
     }
 
+    fn waiting(&self) -> usize {
+        self.queued.len()
+    }
+
     fn overhead_bytes(&self) -> usize {
         IP_UDP_LEN + ETHERNET_LEN
     }

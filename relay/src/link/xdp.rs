@@ -13,12 +13,14 @@ pub struct XdpTx {
     card: CardTx,
     header: LinkHeader,
     frames: usize,
+    /// Submitted since the last kick, and what that left.
+    waiting: usize,
 }
 
 impl XdpTx {
     /// `frames` frames leave through `card` behind `header`.
     pub fn new(card: CardTx, header: LinkHeader, frames: usize) -> Self {
-        Self { card, header, frames }
+        Self { card, header, frames, waiting: 0 }
     }
 
     /// The card, for its mode and errors.
@@ -48,11 +50,18 @@ impl TxPort for XdpTx {
 
     fn submit(&mut self, mut frame: CardFrame, len: usize) -> Result<(), CardFrame> {
         let packet_bytes = self.header.write(self.card.bytes(&mut frame), len);
-        self.card.submit(frame, packet_bytes)
+        self.card.submit(frame, packet_bytes)?;
+        self.waiting += 1;
+        Ok(())
     }
 
     fn kick(&mut self) -> io::Result<bool> {
-        self.card.kick().map_err(to_io)
+        self.waiting = self.card.kick().map_err(to_io)?;
+        Ok(self.waiting > 0)
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting
     }
 
     fn overhead_bytes(&self) -> usize {

@@ -19,7 +19,7 @@ pub enum Encapsulation {
 /// The network headers of one lane's diode frames.
 ///
 /// UDP goes without a checksum (RFC 768 allows it on IPv4): the frame's own tag protects every byte, and summing
-/// payload that is about to be sealed would read it twice.
+/// payload that is about to be sealed would read it twice. Frames that a packet socket joins get one from whoever cuts them apart.
 #[derive(Debug, Clone)]
 pub struct LinkHeader {
     header: [u8; UDP_HEADER_LEN],

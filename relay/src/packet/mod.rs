@@ -1,4 +1,4 @@
-//! Ethernet, VLAN, IPv4, IPv6 and UDP: parse what `AF_XDP` receives, build what it sends.
+//! Ethernet, VLAN, IPv4, IPv6 and UDP: parse what `AF_XDP` receives, build what leaves through a card.
 //!
 //! Owns the byte layouts of the network headers and nothing else. It never does I/O, never allocates, never looks at
 //! payload. Its only `unsafe` is a call of the checksum's code for wider registers.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use super::neighbour::NextHopState;
 use super::table::Entry;
@@ -24,6 +25,10 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Nobody wants older datagrams: the kernel, too, drops what waits after three queries, one a second
 /// (`mcast_solicit`, `retrans_time`; Documentation/networking/ip-sysctl.rst).
 const WAITING_NS_MAX: Nanos = 3_000_000_000;
+/// A relay that stops tries so often, in 0.1 s all together, to send what its card was too busy for.
+const DRAIN_TRIES: u32 = 100;
+/// Between these.
+const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 /// Ethernet header, bytes.
 const ETHERNET_LEN: usize = 14;
 /// Nobody reads what the zone answers; the kernel drops it beyond this (its own minimum).
@@ -54,6 +59,8 @@ pub struct Egress {
     waiting: Vec<VecDeque<Waiting>>,
     waiting_bytes: usize,
     unkicked: bool,
+    /// What the card had not taken at the end.
+    left: usize,
 }
 
 /// A datagram that waits for a neighbour's address. It is not counted yet.
@@ -91,9 +98,9 @@ pub enum Fate {
 }
 
 impl Egress {
-    /// Over `AF_XDP` if `xdp` is given.
+    /// Through a card if `xdp` is given.
     pub fn new(xdp: Option<XdpEgress>) -> Self {
-        Self { xdp, waiting: Vec::new(), waiting_bytes: 0, unkicked: false }
+        Self { xdp, waiting: Vec::new(), waiting_bytes: 0, unkicked: false, left: 0 }
     }
 
     /// Opens a session's way to `destination`.
@@ -191,9 +198,27 @@ impl Egress {
     /// Makes sure that what was sent leaves. True: not all of it has yet.
     pub fn kick(&mut self) -> Result<bool, crate::xsk::XskError> {
         if let Some(xdp) = self.xdp.as_mut().filter(|_| self.unkicked) {
-            self.unkicked = xdp.card.kick()?;
+            self.unkicked = xdp.card.kick()? > 0;
         }
         Ok(self.unkicked)
+    }
+
+    /// Has what was sent leave, as far as it does soon. For the end.
+    pub fn drain(&mut self) {
+        let Some(xdp) = &mut self.xdp else { return };
+        for _ in 0..DRAIN_TRIES {
+            // An interface that is gone takes nothing: what waits is lost.
+            self.left = xdp.card.kick().unwrap_or(self.left);
+            if self.left == 0 {
+                break;
+            }
+            std::thread::sleep(DRAIN_PAUSE);
+        }
+    }
+
+    /// Datagrams that counted as sent and that the kernel refused after all, or had not taken at the end.
+    pub fn errors(&self) -> u64 {
+        self.xdp.as_ref().map_or(0, |xdp| xdp.card.errors()) + self.left as u64
     }
 }
 

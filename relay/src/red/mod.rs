@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  link interface            lane thread (one per queue)                             zone interface
-//!  [XDP] -> AF_XDP queue -> link::Receiver -> Replay (session, account) -> Egress -> AF_XDP queue
+//!  [XDP] -> AF_XDP queue -> link::Receiver -> Replay (session, account) -> Egress -> card
 //!           or UDP socket                                                         -> session's kernel socket
 //!
 //!  Returns (status, answers of destinations) -> lane thread -> link::Sender -> return link, if there is one

@@ -140,8 +140,13 @@ impl Receives for Replay {
         Ok(kicked | egress.is_waiting())
     }
 
-    /// Gives up what still waits for a neighbour, and closes the accounts.
+    fn send_errors(&self) -> u64 {
+        self.sessions.egress.errors()
+    }
+
+    /// Lets leave what can, gives up what still waits for a neighbour, and closes the accounts.
     fn stop(&mut self) {
+        self.sessions.egress.drain();
         self.tcp.flush(self.sessions.heard.now(), &self.table);
         self.tcp.stop();
         (0..self.sessions.egress.waiting_slots()).for_each(|slot| self.sessions.abandon_waiting(&self.table, slot));

@@ -15,7 +15,7 @@ use super::return_link;
 use super::table::Table;
 use super::tcp::Deliveries;
 use crate::card::{CardConfig, CardTx};
-use crate::config::{Driver, Role, Site};
+use crate::config::{Driver, Role, Site, Transmit};
 use crate::host::{
     Chatter, Clock, FilesChatter, Lanes, LinkEnd, LinkPort, LinkWatch, POOL_BYTES, ReceiverState, SharedSeen,
     TcpRuntime, XdpReceiving, link_key, open_socket_rx, quiet, raise_open_files,
@@ -135,8 +135,9 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     let mut lanes = Lanes::default();
     let mut zone_mode = String::new();
     let claims = Claim::among(link.lanes.len()).context("more queues than receivers can share a link")?;
+    let count = link.lanes.len();
     for (number, (queues, claim)) in link.lanes.into_iter().zip(claims).enumerate() {
-        let xdp = open_zone(common, &interfaces.zone, number)?;
+        let xdp = open_zone(common, &interfaces.zone, (number, count))?;
         zone_mode = xdp.card.mode().to_string();
         spawn(common, &mut lanes, claim, queues, Egress::new(Some(xdp)))?;
     }
@@ -144,14 +145,20 @@ fn start_xdp(common: &Common, interfaces: &Interfaces) -> anyhow::Result<Started
     Ok((lanes, Some(link.program), format!("driver=xdp mode={} zone_mode={zone_mode}", link.mode)))
 }
 
-fn open_zone(common: &Common, zone: &InterfaceInfo, lane: usize) -> anyhow::Result<XdpEgress> {
+fn open_zone(common: &Common, zone: &InterfaceInfo, (lane, lanes): (usize, usize)) -> anyhow::Result<XdpEgress> {
+    let transmit = match common.site.link.transmit {
+        // Which queue a packet socket's packets take may change with the processor that its lane runs on (XPS), and with it their order.
+        Transmit::Auto if zone.tx_queues > 1 => Transmit::AfXdp,
+        transmit => transmit,
+    };
     let (card, mtu) = CardTx::open(&CardConfig {
         interface: &common.site.red.interface,
         queue: lane as u32,
         mtu: zone.mtu,
         frames: ZONE_FRAMES,
         receive_frames: KERNEL_FRAMES,
-        transmit: common.site.link.transmit,
+        transmit,
+        lanes: lanes as u32,
     })?;
     Ok(XdpEgress { card, mac: zone.mac, mtu: mtu as usize })
 }

@@ -223,6 +223,8 @@ counters! {
         symbols_lost,
         /// Records cut off by a lost symbol, or that made no sense.
         records_broken,
+        /// Datagrams delivered, as far as the relay could see, that the system refused to send into the zone.
+        zone_errors,
         ;
         /// Frames dropped, by reason.
         dropped: FrameDropped,

@@ -50,6 +50,7 @@ pub(super) fn measure(
         frames: FRAMES,
         receive_frames: 0,
         transmit,
+        lanes: 1,
     };
     let (mut tx, _) = lab.blue.run(|| CardTx::open(&card))??;
     let stop = AtomicBool::new(false);
@@ -96,7 +97,7 @@ fn send(tx: &mut CardTx, bytes: &[u8], time: Duration) -> Result<()> {
                 break;
             }
         }
-        if tx.kick()? {
+        if tx.kick()? > 0 {
             std::thread::yield_now();
         }
     }

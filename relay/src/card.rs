@@ -7,17 +7,13 @@ use std::fmt::{self, Display as _};
 
 use crate::afpacket::PacketSender;
 use crate::config::Transmit;
-use crate::xsk::{self, TxConfig, TxSocket, XskError};
+use crate::packet;
+use crate::xsk::{self, CHUNK_MAX, SPANNING_MAX, TxConfig, TxSocket, XskError};
 
 /// Ethernet header, bytes.
-const ETHERNET_LEN: u32 = 14;
+const ETHERNET_LEN: u32 = packet::ETHERNET_LEN as u32;
 /// The usual frame of `AF_XDP`, bytes: half a page, enough for an MTU of 1,500.
 const FRAME_BYTES: u32 = 2048;
-/// The largest frame that leaves in one piece over `AF_XDP`, bytes: a page (`xdp_umem_reg` in `net/xdp/xdp_umem.c`).
-const PIECE_BYTES: u32 = 4096;
-
-/// No packet is larger, bytes: more than the longest jumbo packets, and what `AF_XDP` frames may have.
-const PACKET_BYTES_MAX: u32 = 4 * PIECE_BYTES;
 
 /// How to open a [`CardTx`].
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +61,7 @@ impl CardTx {
     /// # Errors
     /// Any [`XskError`]; each says what to do.
     pub fn open(config: &CardConfig<'_>) -> Result<(Self, u32), XskError> {
-        let config = CardConfig { mtu: config.mtu.min(PACKET_BYTES_MAX - ETHERNET_LEN), ..*config };
+        let config = CardConfig { mtu: config.mtu.min(SPANNING_MAX - ETHERNET_LEN), ..*config };
         let CardConfig { interface, mtu, frames, transmit, lanes, .. } = config;
         if transmit != Transmit::Packet {
             let (socket, mtu) = open_xdp(&config)?;
@@ -160,14 +156,14 @@ impl CardTx {
 fn open_xdp(config: &CardConfig<'_>) -> Result<(TxSocket, u32), XskError> {
     let &CardConfig { interface, queue, mtu, frames, receive_frames, .. } = config;
     let packet_bytes = mtu + ETHERNET_LEN;
-    let frame_size = if packet_bytes <= FRAME_BYTES { FRAME_BYTES } else { packet_bytes.next_multiple_of(PIECE_BYTES) };
+    let frame_size = if packet_bytes <= FRAME_BYTES { FRAME_BYTES } else { packet_bytes.next_multiple_of(CHUNK_MAX) };
     let config = TxConfig { frame_count: frames, frame_size, receive_frames, ..TxConfig::new(interface, queue) };
     match TxSocket::open(&config) {
         Ok(socket) => Ok((socket, mtu)),
-        Err(error) if frame_size > PIECE_BYTES => {
-            tracing::info!(interface, %error, "frames of several pieces are refused: packets stay below {PIECE_BYTES} bytes");
-            let socket = TxSocket::open(&TxConfig { frame_size: PIECE_BYTES, ..config })?;
-            Ok((socket, PIECE_BYTES - ETHERNET_LEN))
+        Err(error) if frame_size > CHUNK_MAX => {
+            tracing::info!(interface, %error, "frames of several pieces are refused: packets stay below {CHUNK_MAX} bytes");
+            let socket = TxSocket::open(&TxConfig { frame_size: CHUNK_MAX, ..config })?;
+            Ok((socket, CHUNK_MAX - ETHERNET_LEN))
         }
         Err(error) => Err(error),
     }

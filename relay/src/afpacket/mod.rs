@@ -16,5 +16,4 @@ mod outbox;
 mod sender;
 mod sys;
 
-pub use outbox::SEND_MAX;
 pub use sender::PacketSender;

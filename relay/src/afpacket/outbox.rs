@@ -5,15 +5,13 @@ use std::mem;
 use std::os::fd::BorrowedFd;
 use std::ptr;
 
-use super::sys;
-use crate::packet::JoinedHeader;
+use crate::mmsg::{self, SEND_MAX};
+use crate::packet::{ETHERNET_LEN, IPV6_LEN, JoinedHeader, UDP_LEN};
 
-/// Packets that one call takes at most: a lane's batch.
-pub const SEND_MAX: usize = 64;
 /// What the length fields of IP and UDP can say, less the longer headers, those of IPv6; bytes.
-const PAYLOAD_MAX: usize = u16::MAX as usize - 48;
+const PAYLOAD_MAX: usize = u16::MAX as usize - IPV6_LEN - UDP_LEN;
 /// Ethernet, IPv6 and UDP: the longest headers of a message, bytes.
-const HEADER_MAX: usize = 62;
+const HEADER_MAX: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
 
 /// How the kernel is to cut a message: `virtio_net_hdr` (`linux/virtio_net.h`), in the machine's byte order.
 #[repr(C)]
@@ -153,7 +151,7 @@ impl Batch {
         }
         // SAFETY: the headers point into `parts`, and these to heads, which live through the call, and to packets that do by this
         // function's contract.
-        let sent = unsafe { sys::send(socket, &mut headers[..self.messages]) }?;
+        let sent = unsafe { mmsg::send_messages(socket, &mut headers[..self.messages]) }?;
         Ok(runs[..sent].iter().map(|run| run.packets).sum())
     }
 }

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
-use super::outbox::{Batch, SEND_MAX};
+use super::outbox::Batch;
 use super::sys;
+use crate::mmsg::{self, SEND_MAX};
 use crate::xsk::{PACKET_MIN, XskError, interface};
 
 /// Asked of the kernel for all senders of a card together; it doubles that, and grants what `net.core.wmem_max` allows: 512 KiB may
@@ -96,7 +97,7 @@ impl PacketSender {
                 Err(Refusal { error, .. }) if is_gone(&error) => {
                     return Err(XskError::packet_socket("sendmmsg", &self.interface, error));
                 }
-                Err(Refusal { error, packets: 2.. }) if is_about_cutting(&error) => {
+                Err(Refusal { error, packets: 2.. }) if mmsg::is_about_segments(&error) => {
                     let interface = &self.interface;
                     tracing::info!(%interface, %error, "the kernel cuts no messages here: packets leave one by one");
                     self.joins = false;
@@ -154,10 +155,4 @@ fn is_passing(error: &io::Error) -> bool {
 
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENODEV))
-}
-
-/// The answer of a kernel that does not know the kind of message (before Linux 6.2, `virtio_net_hdr_to_skb`), or of a card that takes
-/// none.
-fn is_about_cutting(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO | libc::EOPNOTSUPP))
 }

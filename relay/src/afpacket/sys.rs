@@ -4,15 +4,12 @@ use std::io;
 use std::mem::size_of_val;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use libc::{c_int, c_uint};
+use libc::c_int;
+
+use crate::mmsg::check;
 
 /// Each message begins with a [`super::outbox::Cut`] (`linux/if_packet.h`; not in the libc crate).
 const PACKET_VNET_HDR: c_int = 15;
-
-/// Turns the "-1 and errno" convention into a `Result`.
-fn check(result: c_int) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
-}
 
 /// From now on every message begins with how to cut it.
 pub(super) fn announce_cuts(socket: BorrowedFd<'_>) -> io::Result<()> {
@@ -33,14 +30,4 @@ pub(super) fn bind(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
     // SAFETY: `address` is a live `sockaddr_ll` of the length given.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })?;
     Ok(())
-}
-
-/// `sendmmsg` without waiting; returns how many messages have left.
-///
-/// # Safety
-/// The headers must point to memory that lives through the call; it is only read.
-pub(super) unsafe fn send(socket: BorrowedFd<'_>, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
-    let (fd, count) = (socket.as_raw_fd(), headers.len() as c_uint);
-    // SAFETY: by this function's contract.
-    check(unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) })
 }

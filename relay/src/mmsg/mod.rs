@@ -1,7 +1,7 @@
 //! Several datagrams with one system call (`sendmmsg`, `recvmmsg`), and several in one message, which the kernel or the card cuts
 //! apart (`UDP_SEGMENT`) or has put together (`UDP_GRO`), see udp(7).
 //!
-//! Owns: the buffers of an [`Inbox`], and the `unsafe` of the socket driver. Never waits, never allocates after opening, knows
+//! Owns: the buffers of an [`Inbox`], and the `unsafe` of the socket driver; packet sockets send through its system call too. Never waits, never allocates after opening, knows
 //! nothing of frames or sessions.
 //!
 //! ```text
@@ -16,9 +16,20 @@ pub use inbox::{Inbox, join_on_arrival};
 pub use outbox::{SEND_MAX, is_about_segments, send};
 
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+/// `sendmmsg` without waiting; returns how many messages have left.
+///
+/// # Safety
+/// The headers must point to memory that lives through the call; it is only read.
+pub(crate) unsafe fn send_messages(socket: BorrowedFd<'_>, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+    let (fd, count) = (socket.as_raw_fd(), headers.len() as libc::c_uint);
+    // SAFETY: by this function's contract.
+    check(unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) })
+}
 
 /// Turns the "-1 and errno" convention into a `Result`.
-fn check(result: libc::c_int) -> io::Result<usize> {
+pub(crate) fn check(result: libc::c_int) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 

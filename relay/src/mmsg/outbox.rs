@@ -2,9 +2,9 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use super::check;
+use super::send_messages;
 
 /// Datagrams that one call takes at most. No more than one message may be cut into (`UDP_MAX_SEGMENTS`, linux/udp.h; larger since 6.9).
 pub const SEND_MAX: usize = 64;
@@ -58,7 +58,8 @@ pub fn send<'a>(
 }
 
 /// The error of a kernel or a card that cannot cut messages: without checksums in hardware (`EIO`), or with an MTU that the cut ones
-/// exceed (`EINVAL`, `EMSGSIZE`); `udp_send_skb`, net/ipv4/udp.c.
+/// exceed (`EINVAL`, `EMSGSIZE`); `udp_send_skb`, net/ipv4/udp.c. On a packet socket `EINVAL` is also that of a kernel before Linux 6.2,
+/// which does not know such messages (`virtio_net_hdr_to_skb`).
 pub fn is_about_segments(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP))
 }
@@ -99,10 +100,9 @@ impl Batch {
                 header.msg_hdr.msg_controllen = size_of::<SegmentSize>() as _;
             }
         }
-        let (fd, count) = (socket.as_raw_fd(), runs.len() as libc::c_uint);
-        // SAFETY: the first `count` headers point into `parts` and `sizes`, which live through the call, and the parts to
+        // SAFETY: the headers of runs point into `parts` and `sizes`, which live through the call, and the parts to
         // datagrams that do by this function's contract; sending only reads them.
-        let sent = check(unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) })?;
+        let sent = unsafe { send_messages(socket, &mut headers[..runs.len()]) }?;
         Ok(runs[..sent].iter().map(|run| run.count).sum())
     }
 }

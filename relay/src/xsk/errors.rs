@@ -117,12 +117,10 @@ impl XskError {
 
     /// Names the cause of a failed system call on a packet socket by its errno.
     pub(crate) fn packet_socket(name: &'static str, interface: &str, error: io::Error) -> Self {
-        let call = Call { name, arguments: format!("packet socket, interface {interface}"), error };
-        match call.error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Self::Permission(call),
-            Some(libc::ENODEV | libc::ENXIO) => Self::NoInterface(call),
-            Some(libc::ENETDOWN) => Self::Down(call),
-            _ => Self::System(call),
+        match Self::system(name, format!("packet socket, interface {interface}"), error) {
+            // What these advise is about AF_XDP.
+            Self::Memory(call) | Self::Busy { call, .. } | Self::Unsupported(call) => Self::System(call),
+            named => named,
         }
     }
 

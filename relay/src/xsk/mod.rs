@@ -42,11 +42,11 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 pub use errors::{Call, XskError};
-pub use plan::{ZeroCopy, rx_packet_max};
+pub use plan::{SPANNING_MAX, ZeroCopy, rx_packet_max};
 pub use rx::{GATHERED_MAX, RxConfig, RxCounters, RxSocket};
 pub use socket::{Mode, Statistics};
 pub use tx::{PACKET_MIN, TxConfig, TxCounters, TxSocket};
-pub use umem::{Frame, Pages};
+pub use umem::{CHUNK_MAX, Frame, Pages};
 
 /// Waits until one of the descriptors (receiving sockets, event descriptors) is readable: true, or `timeout` is over
 /// or a signal came: false. At most 8 descriptors. Resolution: that of the kernel's timers, about 50 us.

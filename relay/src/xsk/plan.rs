@@ -16,8 +16,8 @@ const RING_MAX: u32 = 32 << 10;
 /// Most frames of a umem: 4 GiB of the larger ones.
 const FRAMES_MAX: u32 = 1 << 20;
 
-/// Largest frame of several chunks: more than the longest jumbo packets.
-const SPANNING_MAX: u32 = 4 * CHUNK_MAX;
+/// Largest frame of several chunks, bytes: more than the longest jumbo packets.
+pub const SPANNING_MAX: u32 = 4 * CHUNK_MAX;
 
 /// Whether to ask the driver for zero-copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

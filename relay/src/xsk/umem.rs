@@ -27,7 +27,7 @@ use super::sys::{self, Mapping};
 const HUGE_PAGE: usize = 2 << 20;
 
 /// The largest piece of memory that the kernel takes as one: a page (`xdp_umem_reg`, `net/xdp/xdp_umem.c`).
-pub(super) const CHUNK_MAX: u32 = 4096;
+pub const CHUNK_MAX: u32 = 4096;
 
 /// Tells umems apart, so that a token of one is not taken for another's.
 static NEXT_ID: AtomicU32 = AtomicU32::new(0);

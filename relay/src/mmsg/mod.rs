@@ -1,8 +1,8 @@
 //! Several datagrams with one system call (`sendmmsg`, `recvmmsg`), and several in one message, which the kernel or the card cuts
 //! apart (`UDP_SEGMENT`) or has put together (`UDP_GRO`), see udp(7).
 //!
-//! Owns: the buffers of an [`Inbox`], and the `unsafe` of the socket driver; packet sockets send through its system call too. Never waits, never allocates after opening, knows
-//! nothing of frames or sessions.
+//! Owns: the buffers of an [`Inbox`], and the `unsafe` of the socket driver; packet sockets send through its system call, too.
+//! Never waits, never allocates after opening, knows nothing of frames or sessions.
 //!
 //! ```text
 //!   send:   1400 1400 1400 900 | 1400 1400      datagrams in order
